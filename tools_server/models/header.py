@@ -1,0 +1,106 @@
+"""The few facts of a GGUF file's header that a manifest needs.
+
+Read here rather than with the `gguf` package, which builds an array per token of the vocabulary and takes seconds.
+"""
+
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from tools_server.errors import ModelLoadFailed
+
+__all__ = ["GgufHeader", "read_header"]
+
+_MAGIC = b"GGUF"
+_SCALARS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?", 10: "<Q", 11: "<q", 12: "<d"}
+_STRING = 8
+_ARRAY = 9
+_LONGEST_STRING = 16 << 20  # a chat template has kilobytes; anything longer is not a string but damage
+_MOST_KEYS = 65536
+
+
+@dataclass(frozen=True, slots=True)
+class GgufHeader:
+    """Facts of one GGUF file; `licence` is empty when the file names none, `parts` is 1 when it is not split."""
+
+    context_tokens: int
+    licence: str
+    parts: int
+
+
+def read_header(path: Path) -> GgufHeader:
+    """Read the header's keys and values.
+
+    Raises:
+        ModelLoadFailed: the file is not a GGUF file of version 2 or 3, is damaged, or names no context length.
+    """
+    try:
+        with path.open("rb") as file:
+            values = _read_values(file)
+    except (OSError, ValueError, OverflowError) as error:
+        raise ModelLoadFailed(f"{path} is not a usable GGUF file: {error}.", "Give another file.") from error
+    context = values.get(f"{values.get('general.architecture')}.context_length")
+    if not isinstance(context, int) or context < 1:
+        raise ModelLoadFailed(f"{path} names no context length, so it is no language model.", "Give another file.")
+    parts = values.get("split.count", 1)
+    return GgufHeader(
+        context_tokens=context,
+        licence=str(values.get("general.license", "")),
+        parts=parts if isinstance(parts, int) else 1,
+    )
+
+
+def _read_values(file: IO[bytes]) -> dict[str, object]:
+    magic = file.read(4)
+    if magic != _MAGIC:
+        raise ValueError(f"it begins with {magic!r}, not with {_MAGIC!r}")
+    version, _tensors, keys = _unpack(file, "<IQQ")
+    if version not in (2, 3):
+        raise ValueError(f"GGUF version {version} is unknown")
+    if keys > _MOST_KEYS:
+        raise ValueError(f"it claims {keys} keys")
+    values: dict[str, object] = {}
+    for _ in range(keys):
+        name = _string(file)
+        values[name] = _value(file, _unpack(file, "<I")[0])
+    return values
+
+
+def _value(file: IO[bytes], kind: int) -> object:
+    if kind in _SCALARS:
+        return _unpack(file, _SCALARS[kind])[0]
+    if kind == _STRING:
+        return _string(file)
+    if kind == _ARRAY:
+        _skip_array(file)
+        return None
+    raise ValueError(f"it holds a value of unknown type {kind}")
+
+
+def _skip_array(file: IO[bytes]) -> None:
+    kind, count = _unpack(file, "<IQ")
+    if kind in _SCALARS:
+        file.seek(count * struct.calcsize(_SCALARS[kind]), 1)
+    elif kind == _STRING:
+        for _ in range(count):
+            file.seek(_unpack(file, "<Q")[0], 1)
+    else:
+        raise ValueError(f"it holds an array of unknown type {kind}")
+
+
+def _string(file: IO[bytes]) -> str:
+    length = _unpack(file, "<Q")[0]
+    if length > _LONGEST_STRING:
+        raise ValueError(f"it claims a string of {length} bytes")
+    raw = file.read(length)
+    if len(raw) != length:
+        raise ValueError("it ends in the middle of its header")
+    return raw.decode("utf-8")
+
+
+def _unpack(file: IO[bytes], layout: str) -> tuple[int, ...]:
+    raw = file.read(struct.calcsize(layout))
+    if len(raw) != struct.calcsize(layout):
+        raise ValueError("it ends in the middle of its header")
+    return struct.unpack(layout, raw)
