@@ -1,0 +1,391 @@
+"""llama.cpp through its C API: the only module that imports llama_cpp.
+
+Batches are written through numpy views of arrays that this module owns; logits are read in place. Native log lines go
+to `logging`, never to a file descriptor.
+"""
+
+import ctypes
+import hashlib
+import logging
+import math
+import os
+from collections import deque
+from pathlib import Path
+from typing import Any, cast
+
+# Threads of llama.cpp wait for each other at barriers. Spinning there costs up to 200 times a token's time on a busy
+# machine; OpenMP reads this once, when the library loads.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+import llama_cpp as _llama_cpp
+import llguidance.llamacpp
+import numpy as np
+
+from tools_server.engine.backend import Batch, Logits
+from tools_server.engine.local import LocalEngine
+from tools_server.engine.scheduler import LEAVES
+from tools_server.engine.types import Adapter, ModelInfo
+from tools_server.errors import AdapterMismatch, DecodeFailed, ModelLoadFailed
+
+# The bindings are ctypes: untyped, and checked by the tests against the real library.
+llama: Any = _llama_cpp
+
+_log = logging.getLogger("tools_server.llama_cpp")
+
+PREFIX_SLOTS = 24
+"""Sequence ids for cached prefixes."""
+
+OUTPUT_ROWS = 128
+"""Logits rows of one decode at most: llama.cpp sizes its compute buffer by it (302 MB → 81 MB for 152k tokens)."""
+
+_LEVELS = {1: logging.DEBUG, 2: logging.DEBUG, 3: logging.WARNING, 4: logging.ERROR}
+# What llama.cpp calls "info" is a page per load: debug here. Its 5 means "continue the last line".
+
+
+class _NativeLog:
+    """Sends native log lines to `logging` and keeps the latest errors, which explain a failed load."""
+
+    def __init__(self) -> None:
+        self.errors: deque[str] = deque(maxlen=8)
+        self._level = logging.DEBUG
+        self._line = ""
+        # The C side keeps the pointer: it must live as long as the library.
+        self.callback = llama.llama_log_callback(self._receive)
+
+    def install(self) -> None:
+        llama.llama_log_set(self.callback, ctypes.c_void_p(0))
+
+    def _receive(self, level: int, text: bytes, _data: Any) -> None:
+        self._level = _LEVELS.get(level, self._level)
+        self._line += text.decode("utf-8", errors="replace")
+        while "\n" in self._line:
+            line, self._line = self._line.split("\n", 1)
+            if self._level >= logging.ERROR:
+                self.errors.append(line)
+            if line.strip():
+                _log.log(self._level, "%s", line)
+
+    def explain(self) -> str:
+        """The latest errors, which are then forgotten."""
+        text = "; ".join(self.errors)
+        self.errors.clear()
+        return text or "llama.cpp gave no reason"
+
+
+_native_log = _NativeLog()
+
+
+class LlamaBackend:
+    """A GGUF model with one context of `context_tokens` KV cells. Blocking; see `Backend` for the threads.
+
+    `exact` keeps the KV cache in F32 and attention in its plain form. With F32 weights a result then depends on the
+    batch around it by no more than float rounding, which is how scheduling is told from arithmetic in tests. It is
+    slower and takes twice the memory.
+
+    Raises:
+        ModelLoadFailed: the file is not a model that this llama.cpp can run, or memory is short.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        model_id: str,
+        sha256: str,
+        context_tokens: int,
+        max_sequences: int,
+        batch_tokens: int,
+        threads: int | None = None,
+        exact: bool = False,
+    ) -> None:
+        _native_log.install()
+        _native_log.errors.clear()
+        llama.llama_backend_init()
+        self._model: Any = llama.llama_model_load_from_file(os.fsencode(path), llama.llama_model_default_params())
+        if not self._model:
+            raise ModelLoadFailed(
+                f"llama.cpp could not load {path}: {_native_log.explain()}.",
+                f"Check the file with `tools-server models verify {model_id}`.",
+            )
+        self._vocab: Any = llama.llama_model_get_vocab(self._model)
+        self._context = self._new_context(context_tokens, max_sequences, batch_tokens, threads, exact=exact)
+        self._memory: Any = llama.llama_get_memory(self._context)
+        self._sha256, self._id = sha256, model_id
+        self._n_vocab: int = llama.llama_vocab_n_tokens(self._vocab)
+        self._adapters: dict[Adapter, Any] = {}
+        self._pieces: dict[int, bytes] = {}
+        self._eog = frozenset(t for t in range(self._n_vocab) if llama.llama_vocab_is_eog(self._vocab, t))
+        self._batch, self._arrays = self._new_batch()
+        self._info = ModelInfo(
+            id=model_id,
+            sha256=sha256,
+            architecture=self._metadata("general.architecture") or "",
+            context_tokens=min(self.kv_cells, llama.llama_model_n_ctx_train(self._model)),
+            vocabulary=self._n_vocab,
+        )
+
+    def _new_context(
+        self, cells: int, max_sequences: int, batch_tokens: int, threads: int | None, *, exact: bool
+    ) -> Any:
+        params = llama.llama_context_default_params()
+        params.n_ctx = cells
+        params.n_batch = params.n_ubatch = batch_tokens
+        params.n_seq_max = max_sequences + LEAVES + PREFIX_SLOTS
+        params.n_outputs_max = min(OUTPUT_ROWS, batch_tokens)
+        params.kv_unified = True  # sequences share cells: a cached prefix is held once
+        params.n_threads = params.n_threads_batch = threads or physical_cores()
+        params.no_perf = True
+        if exact:
+            params.flash_attn_type = llama.LLAMA_FLASH_ATTN_TYPE_DISABLED
+            params.type_k = params.type_v = llama.GGML_TYPE_F32
+        context = llama.llama_init_from_model(self._model, params)
+        if not context:
+            llama.llama_model_free(self._model)
+            raise ModelLoadFailed(
+                f"llama.cpp could not make a context of {cells:,} tokens: {_native_log.explain()}.",
+                "Lower `context_tokens`, or free memory.",
+            )
+        return context
+
+    def _new_batch(self) -> tuple[Any, dict[str, Any]]:
+        size, width = self.n_batch, self.n_sequences
+        arrays: dict[str, Any] = {
+            "token": np.zeros(size, dtype=np.int32),
+            "pos": np.zeros(size, dtype=np.int32),
+            "n_seq_id": np.zeros(size, dtype=np.int32),
+            "seq_id": np.zeros((size, width), dtype=np.int32),
+            "logits": np.zeros(size, dtype=np.int8),
+        }
+        base = arrays["seq_id"].ctypes.data
+        # llama_batch.seq_id is an array of pointers, one for each token's list of sequences.
+        arrays["pointers"] = base + np.arange(size, dtype=np.uintp) * (width * 4)
+        batch = llama.llama_batch()
+        for name in ("token", "pos", "n_seq_id", "logits"):
+            kind = ctypes.c_int8 if name == "logits" else ctypes.c_int32
+            setattr(batch, name, arrays[name].ctypes.data_as(ctypes.POINTER(kind)))
+        batch.seq_id = arrays["pointers"].ctypes.data_as(ctypes.POINTER(ctypes.POINTER(ctypes.c_int32)))
+        return batch, arrays
+
+    # Identity and limits.
+
+    @property
+    def info(self) -> ModelInfo:
+        """Identity and limits of the loaded model."""
+        return self._info
+
+    @property
+    def kv_cells(self) -> int:
+        """Cells of the KV cache."""
+        return llama.llama_n_ctx(self._context)
+
+    @property
+    def n_batch(self) -> int:
+        """Most tokens in one decode."""
+        return llama.llama_n_batch(self._context)
+
+    @property
+    def n_outputs(self) -> int:
+        """Most logits rows in one decode."""
+        return min(OUTPUT_ROWS, self.n_batch)
+
+    @property
+    def n_sequences(self) -> int:
+        """How many sequence ids there are."""
+        return llama.llama_n_seq_max(self._context)
+
+    def _metadata(self, key: str) -> str | None:
+        size = 1 << 16
+        buffer = ctypes.create_string_buffer(size)
+        length = llama.llama_model_meta_val_str(self._model, key.encode(), buffer, size)
+        return buffer.value.decode("utf-8", errors="replace") if 0 <= length < size else None
+
+    # Text and tokens.
+
+    @property
+    def chat_template(self) -> str | None:
+        """Jinja source of the chat template in the GGUF."""
+        template = llama.llama_model_chat_template(self._model, None)
+        return template.decode("utf-8", errors="replace") if template else None
+
+    @property
+    def special_texts(self) -> dict[str, str]:
+        """`bos_token` and `eos_token` as text."""
+        ids = {
+            "bos_token": llama.llama_vocab_bos(self._vocab),
+            "eos_token": llama.llama_vocab_eos(self._vocab),
+        }
+        return {
+            name: llama.llama_vocab_get_text(self._vocab, token).decode("utf-8", errors="replace") if token >= 0 else ""
+            for name, token in ids.items()
+        }
+
+    @property
+    def adds_bos(self) -> bool:
+        """Whether the model's prompts begin with the BOS token."""
+        return bool(llama.llama_vocab_get_add_bos(self._vocab))
+
+    @property
+    def eog_tokens(self) -> frozenset[int]:
+        """Tokens that end a turn."""
+        return self._eog
+
+    def tokenize(self, text: str, *, special: bool) -> list[int]:
+        """Tokenise; only with `special` does text become control tokens. A lone surrogate becomes `?`."""
+        data = text.encode("utf-8", errors="replace")
+        room = len(data) + 8
+        buffer = (llama.llama_token * room)()
+        count = llama.llama_tokenize(self._vocab, data, len(data), buffer, room, False, special)
+        if count < 0:
+            raise DecodeFailed(f"llama.cpp could not tokenise {len(data):,} bytes.", "Send less text.")
+        return list(buffer[:count])
+
+    def piece(self, token: int) -> bytes:
+        """Bytes of a token; empty for control tokens."""
+        known = self._pieces.get(token)
+        if known is None:
+            buffer = ctypes.create_string_buffer(512)
+            count = llama.llama_token_to_piece(self._vocab, token, buffer, 512, 0, False)
+            known = self._pieces[token] = buffer.raw[: max(count, 0)]
+        return known
+
+    def llg_tokenizer(self) -> Any:
+        """Build llguidance's tokenizer of this vocabulary; every end-of-turn token ends a constrained answer."""
+        # The end-of-turn token that the model itself would use comes first: it is the one that masks offer.
+        eos = llama.llama_vocab_eos(self._vocab)
+        rest = sorted(self._eog - {eos})
+        return cast(Any, llguidance.llamacpp).lltokenizer_from_vocab(self._vocab, eos_token=[eos, *rest])
+
+    # Decoding.
+
+    def decode(self, batch: Batch) -> Logits:
+        """Decode one batch; the rows are llama.cpp's own memory, valid until the next call."""
+        size, arrays = len(batch), self._arrays
+        if not 0 < size <= self.n_batch or batch.n_outputs > self.n_outputs:
+            raise DecodeFailed(f"A batch of {size} tokens with {batch.n_outputs} outputs does not fit.")
+        arrays["token"][:size] = batch.tokens
+        arrays["pos"][:size] = batch.positions
+        arrays["logits"][:size] = batch.outputs
+        arrays["n_seq_id"][:size] = [len(members) for members in batch.sequences]
+        arrays["seq_id"][:size, 0] = [members[0] for members in batch.sequences]
+        for row, members in enumerate(batch.sequences):
+            if len(members) > 1:
+                arrays["seq_id"][row, : len(members)] = members
+        self._batch.n_tokens = size
+        status = llama.llama_decode(self._context, self._batch)
+        if status != 0:
+            raise DecodeFailed(
+                f"llama_decode returned {status} for {size} tokens: {_native_log.explain()}.",
+                "Try again; if it repeats, lower `max_sequences` or raise `context_tokens`.",
+            )
+        if not batch.n_outputs:
+            return np.zeros((0, self._n_vocab), dtype=np.float32)
+        llama.llama_synchronize(self._context)
+        return np.ctypeslib.as_array(llama.llama_get_logits(self._context), (batch.n_outputs, self._n_vocab))
+
+    def copy_sequence(self, source: int, target: int, length: int) -> None:
+        """Share the first `length` cells of `source` with `target`."""
+        llama.llama_memory_seq_cp(self._memory, source, target, 0, length)
+
+    def clear_sequence(self, sequence: int, start: int = 0) -> None:
+        """Drop a sequence's cells from `start` on."""
+        llama.llama_memory_seq_rm(self._memory, sequence, start, -1)
+
+    # Adapters.
+
+    def load_adapter(self, adapter: Adapter) -> None:
+        """Load a LoRA from its GGUF, having checked bytes, base and kind."""
+        if adapter in self._adapters:
+            return
+        name = adapter.name or str(adapter.path)
+        try:
+            digest = hashlib.sha256(adapter.path.read_bytes()).hexdigest()
+        except OSError as error:
+            raise AdapterMismatch(f"Adapter {name} cannot be read: {error}.", "Restore the file.") from error
+        if digest != adapter.sha256:
+            raise AdapterMismatch(
+                f"Adapter {name} has SHA-256 {digest[:12]}…, its manifest says {adapter.sha256[:12]}….",
+                "Restore the file, or correct the manifest if the change was meant.",
+            )
+        handle = llama.llama_adapter_lora_init(self._model, os.fsencode(adapter.path))
+        if not handle:
+            raise AdapterMismatch(
+                f"Adapter {name} does not fit {self._id}: {_native_log.explain()}.",
+                "Use an adapter that was trained for this model.",
+            )
+        # Invocation tokens mean that the weights may act only from a certain token on; applied to the whole prompt,
+        # as adapters are here, such an adapter answers wrongly without a sign.
+        if llama.llama_adapter_get_alora_n_invocation_tokens(handle):
+            llama.llama_adapter_lora_free(handle)
+            raise AdapterMismatch(
+                f"Adapter {name} is an activated LoRA (aLoRA), which this version cannot serve.",
+                "Train or export it as a plain LoRA.",
+            )
+        self._adapters[adapter] = handle
+
+    def unload_adapter(self, adapter: Adapter) -> None:
+        """Free a loaded LoRA, which must not be in use."""
+        llama.llama_adapter_lora_free(self._adapters.pop(adapter))
+
+    def use_adapter(self, adapter: Adapter | None) -> None:
+        """Apply a loaded LoRA, or none, from the next decode on."""
+        if adapter is None:
+            status = llama.llama_set_adapters_lora(self._context, None, 0, None)
+        else:
+            handles = (llama.llama_adapter_lora_p_ctypes * 1)(self._adapters[adapter])
+            scales = (ctypes.c_float * 1)(adapter.scale)
+            status = llama.llama_set_adapters_lora(self._context, handles, 1, scales)
+        if status != 0:
+            raise DecodeFailed(f"llama.cpp could not apply the adapter: {_native_log.explain()}.")
+
+    def close(self) -> None:
+        """Free context and model; adapters go with the model."""
+        llama.llama_free(self._context)
+        llama.llama_model_free(self._model)
+
+
+class LlamaEngine(LocalEngine):
+    """The engine over llama.cpp."""
+
+    @classmethod
+    def load(
+        cls,
+        *,
+        model_path: Path,
+        model_id: str,
+        model_sha256: str,
+        context_tokens: int = 16384,
+        max_sequences: int = 16,
+        batch_tokens: int = 512,
+        threads: int | None = None,
+        queue_limit: int = 256,
+    ) -> "LlamaEngine":
+        """Load a model and start the engine. Blocks for seconds; raises ModelLoadFailed."""
+        backend = LlamaBackend(
+            model_path,
+            model_id=model_id,
+            sha256=model_sha256,
+            context_tokens=context_tokens,
+            max_sequences=max_sequences,
+            batch_tokens=batch_tokens,
+            threads=threads,
+        )
+        return cls(backend, max_sequences=max_sequences, queue_limit=queue_limit)
+
+
+def physical_cores() -> int:
+    """CPU threads to use: the cores this process may run on, two hardware threads of one core counted once."""
+    allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
+    siblings: set[str] = set()
+    for cpu in allowed:
+        topology = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
+        try:
+            siblings.add(topology.read_text("ascii").strip())
+        except OSError:
+            # No topology to read (macOS, containers): two hardware threads to a core is the common case on x86.
+            return max(1, math.ceil(len(allowed) / 2)) if os.uname().machine == "x86_64" else len(allowed)
+    return max(1, len(siblings))
+
+
+def system_info() -> str:
+    """What instruction sets and backends this llama.cpp was built with."""
+    return llama.llama_print_system_info().decode()

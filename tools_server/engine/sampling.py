@@ -1,0 +1,64 @@
+"""Drawing one token from one row of logits."""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tools_server.engine.types import Sampling, Token
+
+Mask = NDArray[np.bool_]
+"""Shape (vocabulary,): True where a token is allowed."""
+
+
+def sample(logits: NDArray[np.float32], mask: Mask | None, sampling: Sampling, rng: np.random.Generator) -> Token:
+    """Draw a token from `logits`, shape (vocabulary,), among those that `mask` allows.
+
+    Temperature 0 takes the likeliest, the lowest id on a tie. Otherwise nucleus sampling: the smallest set of
+    tokens whose probability at this temperature reaches `top_p` (Holtzman et al., 2020, arXiv:1904.09751).
+
+    Raises:
+        ValueError: a logit is NaN, or the mask allows nothing.
+    """
+    top = float(logits.max())
+    if math.isnan(top):
+        raise ValueError("the model produced NaN logits")
+    log_total = top + math.log(float(np.exp(logits - top).sum(dtype=np.float64)))
+    if mask is None:
+        ids, kept, allowed = None, logits, 1.0
+    else:
+        ids = np.flatnonzero(mask)
+        if ids.size == 0:
+            raise ValueError("the constraint allows no token")
+        kept = logits[ids]
+        allowed = float(np.exp(kept - log_total).sum(dtype=np.float64))
+    index = int(kept.argmax()) if sampling.temperature <= 0 else _draw(kept, sampling, rng)
+    token = index if ids is None else int(ids[index])
+    return Token(id=token, logprob=float(logits[token]) - log_total, allowed=min(allowed, 1.0))
+
+
+def _draw(logits: NDArray[np.float32], sampling: Sampling, rng: np.random.Generator) -> int:
+    scaled = logits.astype(np.float64) / sampling.temperature
+    probabilities = np.exp(scaled - scaled.max())
+    probabilities /= probabilities.sum()
+    # A stable sort keeps the order of equals, so that a seed gives the same token everywhere.
+    order = np.argsort(-probabilities, kind="stable")
+    cumulative = np.cumsum(probabilities[order])
+    nucleus = min(int(np.searchsorted(cumulative, sampling.top_p)) + 1, len(cumulative))
+    drawn = rng.random() * float(cumulative[nucleus - 1])
+    return int(order[min(int(np.searchsorted(cumulative[:nucleus], drawn, side="right")), nucleus - 1)])
+
+
+def log_softmax_at(logits: NDArray[np.float32], ids: NDArray[np.intp]) -> NDArray[np.float64]:
+    """Natural log-probabilities of the tokens `ids` under one row of logits, shape (vocabulary,)."""
+    top = float(logits.max())
+    if math.isnan(top):
+        raise ValueError("the model produced NaN logits")
+    log_total = top + math.log(float(np.exp(logits - top).sum(dtype=np.float64)))
+    return logits[ids].astype(np.float64) - log_total
+
+
+def log_normalise(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Subtract the log of the sum of exponentials: what comes out sums to one as probabilities."""
+    top = values.max()
+    return values - (top + np.log(np.exp(values - top).sum()))
