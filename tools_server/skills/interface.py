@@ -1,0 +1,154 @@
+"""What a skill looks like as a tool: the schema of its input and of its answers.
+
+The input schema has no `anyOf`, `oneOf` or `allOf` on its top level, because model APIs refuse tools that have; that
+exactly one of `text`, `items` and `paths` is given is checked in code.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+from tools_server.skills.manifest import Manifest
+from tools_server.skills.schemas import fixed_labels
+from tools_server.skills.types import Skill
+
+
+@dataclass(frozen=True, slots=True)
+class Common:
+    """Bounds of the inputs that every tool has: characters of one text, texts and files of one call."""
+
+    text_chars: int = 200_000
+    items: int = 256
+    paths: int = 64
+
+
+PROBABILITY: Mapping[str, Any] = {"type": "number", "minimum": 0, "maximum": 1}
+
+
+def input_schema(manifest: Manifest, arguments: Mapping[str, Any], common: Common) -> dict[str, Any]:
+    """Merge a skill's own arguments with the common inputs that it accepts."""
+    accepts = manifest.inputs.accepts
+    required: list[str] = list(arguments.get("required", []))
+    if len(accepts) == 1:
+        required.append(accepts[0])
+    schema: dict[str, Any] = {
+        "type": "object",
+        "properties": {**arguments["properties"], **_common_inputs(manifest, common)},
+        "additionalProperties": False,
+    }
+    if required:
+        schema["required"] = required
+    if "$defs" in arguments:
+        schema["$defs"] = arguments["$defs"]
+    return schema
+
+
+def result_schema(manifest: Manifest, output: Mapping[str, Any]) -> dict[str, Any]:
+    """Describe the answer: one result flattened, or `results` when the call had `items` or `paths`."""
+    one, shapes = _one_result(manifest, output)
+    several = {
+        "type": "array",
+        "description": "One entry per input, in order; an input that failed has `error` instead of an answer.",
+        "items": {
+            "type": "object",
+            "properties": {
+                "index": {"type": "integer", "minimum": 0},
+                "path": {"type": "string"},
+                **one,
+                "error": {
+                    "type": "object",
+                    "properties": {"code": {"type": "string"}, "message": {"type": "string"}},
+                    "required": ["code", "message"],
+                },
+            },
+            "required": ["index"],
+        },
+    }
+    warnings = {"type": "array", "items": {"type": "string"}, "description": "What to know before using the answer."}
+    accepts = manifest.inputs.accepts
+    properties: dict[str, Any] = {}
+    required: list[list[str]] = []
+    if "text" in accepts:
+        properties |= one
+        required += shapes
+    if "items" in accepts or "paths" in accepts:
+        properties["results"] = several
+        required.append(["results"])
+    properties["warnings"] = warnings
+    schema: dict[str, Any] = {"type": "object", "properties": properties}
+    if len(required) == 1:
+        schema["required"] = required[0]
+    else:
+        schema["oneOf"] = [{"required": names} for names in required]
+    if "$defs" in output:
+        schema["$defs"] = output["$defs"]
+    return schema
+
+
+def filled(skill: Skill, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the skill's own arguments by name: as called, else the schema's default, else None."""
+    properties = cast("Mapping[str, Any]", skill.arguments_schema["properties"])
+    return {name: arguments[name] if name in arguments else _default(schema) for name, schema in properties.items()}
+
+
+def _default(schema: Any) -> Any:
+    return cast("Mapping[str, Any]", schema).get("default") if isinstance(schema, Mapping) else None
+
+
+def _common_inputs(manifest: Manifest, common: Common) -> dict[str, Any]:
+    accepts = manifest.inputs.accepts
+    names = [f"`{name}`" for name in accepts]
+    rule = f" Give exactly one of {', '.join(names[:-1])} and {names[-1]}." if len(names) > 1 else ""
+    text = {"type": "string", "minLength": 1, "maxLength": common.text_chars}
+    known: dict[str, dict[str, Any]] = {
+        "text": {**text, "description": f"The text to work on.{rule}"},
+        "items": {
+            "type": "array",
+            "minItems": 1,
+            "maxItems": common.items,
+            "items": text,
+            "description": f"Several texts; each gets its own entry in `results`.{rule}",
+        },
+        "paths": {
+            "type": "array",
+            "minItems": 1,
+            "maxItems": common.paths,
+            "items": {"type": "string", "minLength": 1, "maxLength": 4096},
+            "description": "Absolute paths of UTF-8 text files inside the allowed folders, each read and answered for "
+            f"itself. Prefer this for files: you need not read them.{rule}",
+        },
+    }
+    return {name: schema for name, schema in known.items() if name in accepts}
+
+
+def _one_result(manifest: Manifest, output: Mapping[str, Any]) -> tuple[dict[str, Any], list[list[str]]]:
+    """Give the properties of one answer, and each set of names that an answer may come as."""
+    properties = cast("dict[str, Any]", output["properties"])
+    if manifest.kind == "generate":
+        return dict(properties), [list(output["required"])]
+    label_schema = properties["label"]
+    names = [] if manifest.choose.labels else [name for name, _ in fixed_labels(label_schema)]
+    label: dict[str, Any] = {"type": ["string", "null"], "description": "The label that fits best."}
+    if isinstance(label_schema, Mapping) and "description" in label_schema:
+        label["description"] = label_schema["description"]
+    each: dict[str, Any] = {"type": "string"}
+    if names:
+        label["enum"] = [*names, None]
+        each["enum"] = names
+    one = {
+        "label": label,
+        "confidence": {
+            **PROBABILITY,
+            "description": "Probability of `label`; with several labels on, of the least certain decision.",
+        },
+        "scores": {"type": "object", "additionalProperties": PROBABILITY, "description": "Probability of each label."},
+    }
+    shapes = [["label", "confidence", "scores"]]
+    if manifest.choose.multi_label:
+        one["labels"] = {
+            "type": "array",
+            "items": each,
+            "description": "With several labels on: every label that fits.",
+        }
+        shapes.append(["labels", "confidence", "scores"])
+    return one, shapes
