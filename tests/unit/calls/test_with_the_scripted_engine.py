@@ -1,0 +1,77 @@
+"""The room over the real scheduler, constraints and thread; only the model's arithmetic is scripted."""
+
+import json
+from pathlib import Path
+
+import anyio
+import pytest
+from calls_fakes import classify_skill, extract_skill, summarise_skill
+from jsonschema import Draft202012Validator
+
+from tools_server.calls.engine_gate import EngineGate
+from tools_server.calls.run_skill import SkillRunner
+from tools_server.engine.scripted import Script, ScriptedBackend, ScriptedEngine, saying
+from tools_server.errors import InvalidArguments, OutputTruncated
+from tools_server.settings import Settings
+
+
+class Rooms:
+    """A runner over a scripted engine that is closed at the end."""
+
+    def __init__(self, script: Script) -> None:
+        self.gate = EngineGate(lambda: ScriptedEngine(backend=ScriptedBackend(script, context_tokens=8192)))
+        self.runner = SkillRunner(self.gate, Settings())
+
+    async def __aenter__(self) -> SkillRunner:
+        return self.runner
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.gate.aclose()
+
+
+async def test_labels_are_scored(tmp_path: Path) -> None:
+    skill = classify_skill(tmp_path)
+    with anyio.fail_after(20):
+        async with Rooms(saying("spam")) as runner:
+            result = await runner.run(skill, {"labels": ["ham", "spam", "spam and eggs"], "items": ["a", "b"]})
+    Draft202012Validator(skill.result_schema).validate(result.data)
+    assert [entry["label"] for entry in result.data["results"]] == ["spam", "spam"]
+    assert result.usage.cached > 0
+
+
+async def test_a_callers_schema_is_enforced_with_null_for_what_was_not_required(tmp_path: Path) -> None:
+    fields = {
+        "type": "object",
+        "properties": {"name": {"type": "string"}, "age": {"type": "integer"}, "at": {"$ref": "#/$defs/Place"}},
+        "required": ["name"],
+        "$defs": {"Place": {"type": "object", "properties": {"city": {"type": "string"}, "zip": {"type": "string"}}}},
+    }
+    said = {"name": "Ada", "age": None, "at": {"city": "Bern", "zip": None}}
+    with anyio.fail_after(20):
+        async with Rooms(saying(json.dumps(said, separators=(",", ":")))) as runner:
+            result = await runner.run(extract_skill(tmp_path), {"fields": fields, "text": "Ada from Bern"})
+    assert result.data == {"data": said}
+    assert result.usage.forced > 0
+
+
+@pytest.mark.parametrize("keyword", ["not", "if", "minContains", "propertyNames", "x-anything"])
+async def test_what_the_decoder_cannot_enforce_is_told_by_path_and_keyword(tmp_path: Path, keyword: str) -> None:
+    value = 1 if keyword == "minContains" else {}
+    fields = {"type": "object", "properties": {"a": {"type": "array", "items": {keyword: value}}}}
+    with anyio.fail_after(20):
+        async with Rooms(saying("")) as runner:
+            with pytest.raises(InvalidArguments) as caught:
+                await runner.run(extract_skill(tmp_path), {"fields": fields, "text": "x"})
+    assert "$.fields.properties.a.items" in caught.value.message
+    assert f"`{keyword}`" in caught.value.message
+
+
+async def test_an_endless_answer_is_truncated_loudly(tmp_path: Path) -> None:
+    def endless(text: str, _adapter: object) -> str:
+        said = text.rpartition("assistant\n")[2]
+        return '{"summary":"'[len(said) :][:1] or "x"
+
+    with anyio.fail_after(20):
+        async with Rooms(endless) as runner:
+            with pytest.raises(OutputTruncated, match="after 64 tokens"):
+                await runner.run(summarise_skill(tmp_path, "max_output_tokens = 64"), {"text": "x"})

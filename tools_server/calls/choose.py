@@ -1,0 +1,90 @@
+"""Skills that choose: the labels are scored, not generated, so the probabilities are the model's own."""
+
+import math
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from tools_server.calls.gather import gather
+from tools_server.calls.work import Work
+from tools_server.engine.types import Prompt
+from tools_server.skills.labels import Label, is_multi_label, labels_of
+
+SHOWN_SCORES = 10
+"""With more labels than this, `scores` has the likeliest ones only; the chosen ones are always among them."""
+
+DIGITS = 4
+YES_NO = ("yes", "no")
+
+
+class Chooser:
+    """Answers one input after the other with the labels of one call."""
+
+    def __init__(self, work: Work) -> None:
+        call = work.call
+        self._work = work
+        self._labels = labels_of(call.skill, call.arguments)
+        self._multi = is_multi_label(call.skill, call.arguments)
+        texts = YES_NO if self._multi else [label.name for label in self._labels]
+        self._continuations = work.engine.continuations(texts)
+        self._answer_tokens = sum(map(len, self._continuations))
+
+    async def answer(self, text: str) -> Mapping[str, Any]:
+        """Answer one text.
+
+        Raises:
+            InputTooLong: it exceeds the skill's limit, or the context with the labels.
+            CapacityError, EngineError: from the engine.
+        """
+        limit = self._work.call.skill.manifest.limits.max_input_tokens
+        if (tokens := await self._work.exceeds(text, limit)) is not None:
+            raise self._work.too_long(tokens, limit, why="its `max_input_tokens`")
+        return await (self._every(text) if self._multi else self._best(text))
+
+    async def _best(self, text: str) -> Mapping[str, Any]:
+        """Score all labels at once. Of equally likely ones the caller's first wins."""
+        probabilities = await self._probabilities(await self._fitting_prompt(text))
+        best = max(range(len(probabilities)), key=probabilities.__getitem__)
+        return {
+            "label": self._labels[best].name,
+            "confidence": _rounded(probabilities[best]),
+            "scores": self._shown(probabilities, chosen=[best]),
+        }
+
+    async def _every(self, text: str) -> Mapping[str, Any]:
+        """Ask yes or no about each label. `confidence` is that of the least certain of these decisions."""
+
+        async def ask(label: Label) -> list[float]:
+            return await self._probabilities(await self._fitting_prompt(text, label))
+
+        answers = await gather([partial(ask, label) for label in self._labels], self._work.limit)
+        chosen = [index for index, (yes, no) in enumerate(answers) if yes >= no]
+        return {
+            "labels": [self._labels[index].name for index in chosen],
+            "confidence": _rounded(min(max(answer) for answer in answers)),
+            "scores": self._shown([yes for yes, _ in answers], chosen),
+        }
+
+    async def _fitting_prompt(self, text: str, label: Label | None = None) -> Prompt:
+        prompt = await self._work.prompt(text, label)
+        room = self._work.room(len(prompt), self._answer_tokens)
+        if room < 0:
+            tokens = await self._work.count(text)
+            if tokens + room <= 0:
+                raise self._work.no_room(tokens, max(0, tokens + room))
+            raise self._work.too_long(tokens, tokens + room, why="what the context leaves beside the labels")
+        return prompt
+
+    async def _probabilities(self, prompt: Prompt) -> list[float]:
+        scores = await self._work.score(prompt, self._continuations)
+        return [math.exp(logprob) for logprob in scores.normalised]
+
+    def _shown(self, probabilities: Sequence[float], chosen: Sequence[int]) -> dict[str, float]:
+        """Give the scores to show, likeliest first."""
+        order = sorted(range(len(probabilities)), key=lambda index: -probabilities[index])
+        shown = [index for rank, index in enumerate(order) if rank < SHOWN_SCORES or index in chosen]
+        return {self._labels[index].name: _rounded(probabilities[index]) for index in shown}
+
+
+def _rounded(probability: float) -> float:
+    return min(1.0, round(probability, DIGITS))  # the exponential of a logarithm may exceed 1 by a hair

@@ -1,0 +1,140 @@
+"""The form that a generated answer must have: the constraint that decoding obeys and the check that follows it."""
+
+import json
+import logging
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, cast
+
+import anyio.to_thread
+from jsonschema import Draft202012Validator, validators
+from jsonschema.exceptions import ValidationError
+from referencing import Registry
+
+from tools_server.calls.arguments import errors_in
+from tools_server.calls.cache import Recent
+from tools_server.calls.caller_schema import check_schema
+from tools_server.calls.complaints import complaint_about
+from tools_server.calls.nullable import widen
+from tools_server.engine.types import Constraint, Engine, as_json_schema
+from tools_server.errors import DecodeFailed, InvalidArguments, ManifestInvalid
+from tools_server.skills.interface import filled
+from tools_server.skills.types import Skill
+
+logger = logging.getLogger(__name__)
+
+
+def _skipped(*_: Any) -> None:
+    return None
+
+
+def _no_others(validator: Any, rule: Any, instance: Any, schema: Any) -> Iterator[ValidationError] | None:
+    if "patternProperties" in schema:
+        return None
+    return cast("Any", Draft202012Validator).VALIDATORS["additionalProperties"](validator, rule, instance, schema)
+
+
+# Patterns are left to the decoder, which has enforced them already, in another dialect than Python's `re` and in
+# linear time; `re` would let a caller's pattern hang the whole server.
+_AnswerValidator = cast("Any", validators).extend(
+    Draft202012Validator,
+    {"pattern": _skipped, "patternProperties": _skipped, "additionalProperties": _no_others},
+)
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerForm:
+    """A compiled answer schema. `wrapped_in` names the property of the result that holds the answer, if any."""
+
+    constraint: Constraint
+    validator: Any
+    wrapped_in: str | None = None
+
+    def read(self, text: str, skill: Skill) -> dict[str, Any]:
+        """Parse an answer and check it once more, though the constraint has left no other way.
+
+        Raises:
+            DecodeFailed: it is no JSON, or breaks the schema all the same (a date that is on no calendar).
+        """
+        try:
+            answer = json.loads(text)
+            json.dumps(answer, ensure_ascii=False, allow_nan=False).encode()  # half a surrogate pair cannot leave
+        except (ValueError, RecursionError) as error:
+            raise _broken(skill, f"it is not usable JSON ({error})") from error
+        if errors := errors_in(answer, self.validator):
+            raise _broken(skill, complaint_about(errors[0]).what)
+        return {self.wrapped_in: answer} if self.wrapped_in else answer
+
+
+class Forms:
+    """Compiles answer forms, each once: by the skill's digest, or by the text of a caller's schema."""
+
+    def __init__(self) -> None:
+        self._of_skills: Recent[str, AnswerForm] = Recent(256)
+        self._of_callers: Recent[tuple[str, str], AnswerForm] = Recent(64)
+
+    async def form_of(self, skill: Skill, arguments: Mapping[str, Any], engine: Engine) -> AnswerForm:
+        """Give the form of a `generate` skill's answer in one call.
+
+        Raises:
+            InvalidArguments: the caller's schema is none, or cannot be enforced; names path and keyword.
+            ManifestInvalid: the same of the skill's own schema.
+        """
+        argument = skill.manifest.generate.schema_from
+        schema = filled(skill, arguments)[argument] if argument is not None else None
+        if argument is not None and schema is not None:
+            if set(skill.output_schema["properties"]) != {"data"}:
+                raise ManifestInvalid(
+                    f"Skill `{skill.name}`: with generate.schema_from, output.schema.json has `data` and nothing else.",
+                    "Remove the other properties.",
+                )
+            key = (argument, json.dumps(schema, ensure_ascii=False))
+            return self._of_callers.get(key) or self._of_callers.put(
+                key, await _in_thread(partial(_callers_form, argument, schema, engine))
+            )
+        return self._of_skills.get(skill.digest) or self._of_skills.put(
+            skill.digest, await _in_thread(partial(_skills_form, skill, engine))
+        )
+
+
+async def _in_thread(make: Callable[[], AnswerForm]) -> AnswerForm:
+    return await anyio.to_thread.run_sync(make, abandon_on_cancel=True)
+
+
+def _callers_form(argument: str, schema: Mapping[str, Any], engine: Engine) -> AnswerForm:
+    path = f"$.{argument}"
+    check_schema(schema, path)
+    try:
+        # As given first, so that a complaint has the caller's own path.
+        engine.check(as_json_schema(schema))
+        return _compiled(widen(schema), engine, wrapped_in="data")
+    except InvalidArguments as error:
+        message = re.sub(r"\$(?=[.\[,:\s])", lambda _: path, error.message, count=1)
+        raise InvalidArguments(f"`{argument}`: {message}", error.hint) from error
+
+
+def _skills_form(skill: Skill, engine: Engine) -> AnswerForm:
+    try:
+        return _compiled(skill.output_schema, engine)
+    except InvalidArguments as error:
+        raise ManifestInvalid(f"Skill `{skill.name}`: output.schema.json: {error.message}", error.hint) from error
+
+
+def _compiled(schema: Mapping[str, Any], engine: Engine, wrapped_in: str | None = None) -> AnswerForm:
+    constraint = as_json_schema(schema)
+    engine.check(constraint)
+    validator = _AnswerValidator(
+        schema, registry=cast("Any", Registry)(), format_checker=Draft202012Validator.FORMAT_CHECKER
+    )
+    return AnswerForm(constraint, validator, wrapped_in)
+
+
+def _broken(skill: Skill, reason: str) -> DecodeFailed:
+    error = DecodeFailed(
+        f"The model's answer for `{skill.name}` broke its schema: {reason}.",
+        "Try again, or loosen the schema (a format, a pattern) at that place.",
+    )
+    logger.error("%s", error.message)
+    return error

@@ -1,0 +1,133 @@
+"""Skills that generate: one constrained answer per text; a text that is too long is read in parts."""
+
+import json
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, cast
+
+import anyio.to_thread
+
+from tools_server.calls.forms import AnswerForm
+from tools_server.calls.gather import gather
+from tools_server.calls.work import Work
+from tools_server.engine.types import FinishReason, Prompt
+from tools_server.errors import InputTooLong, OutputTruncated
+from tools_server.inputs.split import split
+
+SLACK = 16
+"""Tokens kept free in each part: a text tokenises a little differently inside of a prompt."""
+
+SMALLEST_PART = 32
+"""With room for fewer tokens than this it is the arguments that are too long, not the text."""
+
+MOST_OF_IT = 0.8
+"""Partial answers must come to less than this share of what they were read from, or reading in parts has no end."""
+
+
+class Generator:
+    """Answers one input after the other in one form."""
+
+    def __init__(self, work: Work, form: AnswerForm) -> None:
+        self._work = work
+        self._form = form
+        self._limits = work.call.skill.manifest.limits
+
+    async def answer(self, text: str) -> Mapping[str, Any]:
+        """Answer one text; one that was read in parts has `warnings` in its answer.
+
+        Raises:
+            InputTooLong: it does not fit, and the skill does not split or splitting does not help.
+            OutputTruncated: the answer hit the skill's `max_output_tokens`.
+            DecodeFailed: the answer broke its schema.
+            CapacityError, EngineError: from the engine.
+        """
+        prompt, tokens, limit = await self._fit(text)
+        if prompt is not None:
+            return await self._one(prompt)
+        parts = await self._split(text, limit)
+        answer = await self._combined(parts, tokens)
+        warning = f"The text ({tokens:,} tokens) was read in {len(parts)} parts; the answer combines theirs."
+        return {**answer, "warnings": [warning]}
+
+    async def _fit(self, text: str) -> tuple[Prompt | None, int, int]:
+        """Give the prompt if the text fits, else its token count and how many would.
+
+        Raises:
+            InputTooLong: it does not fit and this skill does not split.
+        """
+        limit = self._limits.max_input_tokens
+        why = "its `max_input_tokens`"
+        tokens = await self._work.exceeds(text, limit)
+        if tokens is None:
+            prompt = await self._work.prompt(text)
+            if self._room(prompt) >= 0:
+                return prompt, 0, limit
+            tokens = await self._work.count(text)
+        room = self._room(await self._work.prompt("")) - SLACK
+        if room < limit:
+            limit, why = max(0, room), "what the context leaves beside instructions, arguments and answer"
+        if room < SMALLEST_PART:
+            raise self._work.no_room(tokens, max(0, room))
+        if self._limits.long_input != "split":
+            raise self._work.too_long(tokens, limit, why=why)
+        return None, tokens, limit
+
+    def _room(self, prompt: Prompt) -> int:
+        return self._work.room(len(prompt), self._limits.max_output_tokens)
+
+    async def _one(self, prompt: Prompt) -> dict[str, Any]:
+        generation = await self._work.generate(prompt, self._form.constraint)
+        if generation.finish_reason is FinishReason.LENGTH:
+            raise OutputTruncated(
+                f"The answer of `{self._work.call.skill.name}` was not complete after "
+                f"{self._limits.max_output_tokens:,} tokens (its `max_output_tokens`); it ended in "
+                f"{json.dumps(generation.text[-40:], ensure_ascii=False)}.",
+                "Ask for less (fewer fields, a shorter text), or raise `limits.max_output_tokens` in skill.toml.",
+            )
+        return self._form.read(generation.text, self._work.call.skill)
+
+    async def _split(self, text: str, limit: int) -> list[str]:
+        engine = self._work.engine
+        return await anyio.to_thread.run_sync(
+            partial(split, text, limit, lambda part: len(engine.tokenize(part))), abandon_on_cancel=True
+        )
+
+    async def _combined(self, parts: list[str], tokens: int) -> dict[str, Any]:
+        """Answer each part, then answer the answers as if they were the text, until they fit at once."""
+        self._work.meter.expect(len(parts))
+
+        async def read(index: int) -> dict[str, Any]:
+            answer = await self._one(await self._work.prompt(parts[index]))
+            await self._work.meter.finished(f"part {index + 1} of {len(parts)}")
+            return answer
+
+        answers = await gather([partial(read, index) for index in range(len(parts))], self._work.limit)
+        notes = "\n\n".join(self._as_text(answer) for answer in answers)
+        prompt, length, limit = await self._fit(notes)
+        if prompt is not None:
+            return await self._one(prompt)
+        if length > MOST_OF_IT * tokens:
+            raise InputTooLong(
+                f"The text of {tokens:,} tokens was read in {len(parts)} parts, but their answers are {length:,}.",
+                "Send a shorter text, or lower `limits.max_output_tokens` in skill.toml.",
+            )
+        return await self._combined(await self._split(notes, limit), length)
+
+    def _as_text(self, answer: Mapping[str, Any]) -> str:
+        """Turn a partial answer into text to read on: prose as prose, the fields of a caller's schema by name."""
+        if self._form.wrapped_in is not None:
+            fields = cast("Mapping[str, Any]", answer[self._form.wrapped_in])
+            return "\n".join(f"{name}: {_plain(value)}" for name, value in fields.items() if value is not None)
+        lines: list[str] = []
+        for name, value in answer.items():
+            if isinstance(value, str):
+                lines.append(value)
+            elif isinstance(value, list):
+                lines += [f"- {_plain(item)}" for item in cast("list[Any]", value)]
+            elif value is not None:
+                lines.append(f"{name}: {_plain(value)}")
+        return "\n".join(lines)
+
+
+def _plain(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
