@@ -1,6 +1,7 @@
 """Every error that tools-server raises on purpose, and how each surface shows it.
 
-A message says what failed and the offending value; the hint says the next move. The tree:
+A message says what failed and the offending value; the hint says the next move. A call that its caller cancelled
+ends with no answer and so has no error. The tree:
 
     ToolsServerError
     ├ CallError
@@ -11,8 +12,7 @@ A message says what failed and the offending value; the hint says the next move.
     │ └ OutputTruncated     the answer hit its token budget before it was complete
     ├ CapacityError
     │ ├ QueueFull           the engine's queue is full; carries `retry_after` in seconds
-    │ ├ DeadlineExceeded    the call's deadline passed before it finished
-    │ └ Cancelled           the caller gave the call up
+    │ └ DeadlineExceeded    the call's deadline passed before it finished
     ├ SkillError
     │ ├ SkillNotFound       no skill has that name
     │ ├ ManifestInvalid     a skill folder or model manifest breaks its contract
@@ -34,7 +34,6 @@ from typing import ClassVar
 __all__ = [
     "AdapterMismatch",
     "CallError",
-    "Cancelled",
     "CapacityError",
     "ChecksumMismatch",
     "DeadlineExceeded",
@@ -131,12 +130,6 @@ class DeadlineExceeded(CapacityError):
     """The call's deadline passed before it finished."""
 
     code = "deadline_exceeded"
-
-
-class Cancelled(CapacityError):
-    """The caller gave the call up."""
-
-    code = "cancelled"
 
 
 class SkillError(ToolsServerError):

@@ -95,7 +95,7 @@ SCHEMAS: dict[str, Schema] = {
     "everything at once": obj(
         id={"type": "string", "pattern": "^[A-Z]-[0-9]{1,6}$"},
         date={"anyOf": [{"type": "string", "format": "date"}, {"type": "null"}]},
-        lines=arr(obj(item=S, price={"type": "number", "minimum": 0, "maximum": 99}, unit={"enum": ["EUR", "$"]}), 1, 2),
+        lines=arr(obj(item=S, price={"type": "number", "minimum": 0, "maximum": 99}, unit={"enum": ["EUR"]}), 1, 2),
         status={"enum": ["open", "urgent", "done"]},
         note=NULLABLE,
     ),

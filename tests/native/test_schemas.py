@@ -1,6 +1,7 @@
 """Fifty varied schemas: whatever the small model would like to say, the answer is valid."""
 
 import json
+import re
 from typing import Any
 
 import anyio
@@ -39,8 +40,8 @@ async def test_every_output_of_fifty_schemas_validates(engine: LocalEngine, temp
             return
         data = json.loads(answer.text)
         problems.extend(f"{name}: {e.message}" for e in Draft202012Validator(schema).iter_errors(data))
-        if answer.text != json.dumps(data, separators=(",", ":"), ensure_ascii=False) and "." not in answer.text:
-            problems.append(f"{name}: not compact: {answer.text[:80]}")
+        if re.search(r"\s", re.sub(r'"(\\.|[^"\\])*"', "", answer.text)):
+            problems.append(f"{name}: white space outside of strings: {answer.text[:80]}")
 
     async with anyio.create_task_group() as group:
         for name, schema in SCHEMAS.items():

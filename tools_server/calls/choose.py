@@ -54,10 +54,12 @@ class Chooser:
     async def _every(self, text: str) -> Mapping[str, Any]:
         """Ask yes or no about each label. `confidence` is that of the least certain of these decisions."""
 
-        async def ask(label: Label) -> list[float]:
-            return await self._probabilities(await self._fitting_prompt(text, label))
+        prompts = _sharing([await self._fitting_prompt(text, label) for label in self._labels])
 
-        answers = await gather([partial(ask, label) for label in self._labels], self._work.limit)
+        async def ask(prompt: Prompt) -> list[float]:
+            return await self._probabilities(prompt)
+
+        answers = await gather([partial(ask, prompt) for prompt in prompts], self._work.limit)
         chosen = [index for index, (yes, no) in enumerate(answers) if yes >= no]
         return {
             "labels": [self._labels[index].name for index in chosen],
@@ -84,6 +86,21 @@ class Chooser:
         order = sorted(range(len(probabilities)), key=lambda index: -probabilities[index])
         shown = [index for rank, index in enumerate(order) if rank < SHOWN_SCORES or index in chosen]
         return {self._labels[index].name: _rounded(probabilities[index]) for index in shown}
+
+
+def _sharing(prompts: Sequence[Prompt]) -> list[Prompt]:
+    """Let prompts about one text share the prefill of all that they have in common, the text above all."""
+    common = 0
+    for column in zip(*(prompt.tokens for prompt in prompts), strict=False):
+        if len(set(column)) > 1:
+            break
+        common += 1
+    # A prefix must be shorter than its prompt, even where two prompts are the same.
+    common = min(common, *(len(prompt) - 1 for prompt in prompts))
+    return [
+        Prompt(prompt.tokens, tuple(sorted({*(length for length in prompt.prefixes[:1] if length < common), common})))
+        for prompt in prompts
+    ]
 
 
 def _rounded(probability: float) -> float:

@@ -6,7 +6,6 @@ from typing import Any
 
 from tools_server.errors import (
     CallError,
-    Cancelled,
     CapacityError,
     DecodeFailed,
     InvalidArguments,
@@ -24,7 +23,7 @@ def concerns_one_input(error: ToolsServerError) -> bool:
 
     A deadline leaves what was finished before it, so it belongs to the inputs that were not.
     """
-    if isinstance(error, InvalidArguments | Cancelled):
+    if isinstance(error, InvalidArguments):
         return False
     return isinstance(error, CallError | CapacityError | DecodeFailed)
 

@@ -42,6 +42,11 @@ _LEVELS = {1: logging.DEBUG, 2: logging.DEBUG, 3: logging.WARNING, 4: logging.ER
 # What llama.cpp calls "info" is a page per load: debug here. Its 5 means "continue the last line".
 
 
+_HARMLESS = ("llama_context: n_ctx_seq (", "load: control-looking token")
+"""Warnings that mean nothing here: the KV cache is one pool for many sequences, so it may well be larger than what
+the model was trained on, to which every single sequence is held; and a token's type is overridden as it should be."""
+
+
 class _NativeLog:
     """Sends native log lines to `logging` and keeps the latest errors, which explain a failed load."""
 
@@ -63,7 +68,7 @@ class _NativeLog:
             if self._level >= logging.ERROR:
                 self.errors.append(line)
             if line.strip():
-                _log.log(self._level, "%s", line)
+                _log.log(logging.DEBUG if line.startswith(_HARMLESS) else self._level, "%s", line)
 
     def explain(self) -> str:
         """The latest errors, which are then forgotten."""

@@ -2,8 +2,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from calls_fakes import LABELS, classify_skill, extract_skill, make_skill
 
+from tests.unit.calls.calls_fakes import LABELS, classify_skill, extract_skill, make_skill
 from tools_server.calls import arguments as module
 from tools_server.calls.arguments import ArgumentCheck
 from tools_server.errors import InvalidArguments

@@ -4,8 +4,8 @@ import time
 
 import anyio
 import pytest
-from calls_fakes import FakeEngine
 
+from tests.unit.calls.calls_fakes import FakeEngine
 from tools_server.calls.engine_gate import EngineGate
 from tools_server.engine.types import Engine
 from tools_server.errors import ChecksumMismatch, EngineDied, ModelLoadFailed

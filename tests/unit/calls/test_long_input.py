@@ -4,9 +4,9 @@ from pathlib import Path
 
 import anyio
 import pytest
-from calls_fakes import FakeEngine, extract_skill, runner_for, summarise_skill
 from jsonschema import Draft202012Validator
 
+from tests.unit.calls.calls_fakes import FakeEngine, extract_skill, runner_for, summarise_skill
 from tools_server.engine.types import FinishReason
 from tools_server.errors import InputTooLong, OutputTruncated
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import anyio
 import pytest
-from calls_fakes import BASE, FakeEngine, classify_skill, extract_skill, runner_for, summarise_skill
 from jsonschema import Draft202012Validator
 
+from tests.unit.calls.calls_fakes import BASE, FakeEngine, classify_skill, extract_skill, runner_for, summarise_skill
 from tools_server.calls.engine_gate import EngineGate
 from tools_server.calls.run_skill import SkillRunner
 from tools_server.calls.types import SkillResult
