@@ -8,11 +8,13 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from tests.unit.calls.calls_fakes import classify_skill, extract_skill, summarise_skill
+from tools_server.bundled import bundled_dir
 from tools_server.calls.engine_gate import EngineGate
 from tools_server.calls.run_skill import SkillRunner
 from tools_server.engine.scripted import Script, ScriptedBackend, ScriptedEngine, saying
 from tools_server.errors import InvalidArguments, OutputTruncated
 from tools_server.settings import Settings
+from tools_server.skills.catalog import Catalog
 
 
 class Rooms:
@@ -77,12 +79,13 @@ async def test_an_endless_answer_is_truncated_loudly(tmp_path: Path) -> None:
                 await runner.run(summarise_skill(tmp_path, "max_output_tokens = 64"), {"text": "x"})
 
 
-async def test_with_several_labels_on_the_text_is_decoded_once_for_all_of_them(tmp_path: Path) -> None:
+async def test_with_several_labels_on_the_text_is_decoded_once_for_all_of_them() -> None:
+    skill = Catalog([bundled_dir("skills")]).get("classify")
     text = "a long text " * 30
     labels = [{"name": name, "description": f"about {name}"} for name in ("bills", "parcels", "praise")]
     with anyio.fail_after(20):
         async with Rooms(saying("yes")) as runner:
-            result = await runner.run(classify_skill(tmp_path), {"labels": labels, "text": text, "multi_label": True})
+            result = await runner.run(skill, {"labels": labels, "text": text, "multi_label": True})
     assert result.data["labels"] == ["bills", "parcels", "praise"]
     # The scripted tokenizer makes a token of each byte.
     assert result.usage.cached >= 2 * len(text)

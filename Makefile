@@ -1,0 +1,108 @@
+# Everything that people and CI run. `make` alone lists the targets.
+#
+# `.uv/` holds a pinned uv, `.venv/` the locked dependencies, `.cache/` the npm clients that the tests drive.
+# Model weights go to the user's cache folder and are downloaded once.
+
+PYTHON     ?= python3
+MODEL      ?= qwen2.5-coder-1.5b-instruct
+SMALL      := smollm2-135m-instruct
+LARGE      := qwen2.5-coder-1.5b-instruct
+UV_VERSION := 0.13.8
+
+UV         := .uv/bin/uv
+BIN        := .venv/bin
+UV_STAMP   := .uv/uv-$(UV_VERSION)
+VENV_STAMP := .venv/synced
+NPM_STAMP  := .cache/clients/installed
+ARGS       ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup model try test test-native test-clients test-large lint format check bench docs build clean
+
+help:  ## list the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+$(UV_STAMP):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "tools-server needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1)." >&2; \
+	  echo "Install one and run: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	$(PYTHON) -m venv .uv
+	.uv/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	@touch $@
+
+$(VENV_STAMP): $(UV_STAMP) pyproject.toml uv.lock
+	@for tool in cc c++ cmake; do command -v $$tool >/dev/null || { \
+	  echo "\`$$tool\` is missing: llama.cpp is compiled for this machine and needs a C and C++ compiler and CMake." >&2; \
+	  echo "Debian, Ubuntu: apt install build-essential cmake · Fedora: dnf install gcc-c++ cmake · macOS: xcode-select --install && brew install cmake" >&2; \
+	  exit 1; }; done
+	@echo "Installing the locked dependencies (the first time, compiling llama.cpp takes some minutes) …"
+	$(UV) sync --locked --python $(PYTHON)
+	@touch $@
+
+setup: $(VENV_STAMP)  ## virtual environment with the locked dependencies
+
+model: setup  ## download and verify MODEL (default: qwen2.5-coder-1.5b-instruct)
+	@$(BIN)/tools-server models pull $(MODEL) >/dev/null
+
+try: model  ## see it work: an MCP client calls three skills on sample files (MODEL=smollm2-135m-instruct: light)
+	@$(BIN)/python examples/try_it.py --model $(MODEL)
+
+test: setup  ## all tests but those with npm clients or the large model
+	@$(BIN)/tools-server models pull $(SMALL) >/dev/null
+	$(BIN)/python -m pytest -m "not clients and not large" $(ARGS)
+
+test-native: setup  ## only the tests that run the small real model
+	@$(BIN)/tools-server models pull $(SMALL) >/dev/null
+	$(BIN)/python -m pytest -m "native and not clients and not large" $(ARGS)
+
+$(NPM_STAMP): tests/clients/package.json
+	mkdir -p .cache/clients
+	cp tests/clients/package.json .cache/clients/package.json
+	cd .cache/clients && npm install --no-audit --no-fund --no-package-lock --loglevel=error
+	@touch $@
+
+test-clients: setup $(NPM_STAMP)  ## drive real MCP clients from npm (no account, no model service needed)
+	@$(BIN)/tools-server models pull $(SMALL) >/dev/null
+	$(BIN)/python -m pytest -m clients $(ARGS)
+
+test-large: setup  ## the tests that need the default 1.5B model
+	@$(BIN)/tools-server models pull $(LARGE) >/dev/null
+	$(BIN)/python -m pytest -m large $(ARGS)
+
+lint: setup  ## ruff, pyright, import contracts, generated docs
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+	$(BIN)/python docs/generate.py --check
+
+format: setup  ## let ruff mend what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# With npm the real clients are part of the one test run, so that its closing line counts everything.
+ifneq ($(shell command -v npm 2>/dev/null),)
+CLIENTS := $(NPM_STAMP)
+CHECKED := not large
+else
+CLIENTS :=
+CHECKED := not clients and not large
+endif
+
+check: lint $(CLIENTS)  ## what CI runs: lint, then all tests (with npm clients where npm is installed)
+	$(if $(CLIENTS),,@echo "npm is not installed: the tests with real clients are left out.")
+	@$(BIN)/tools-server models pull $(SMALL) >/dev/null
+	$(BIN)/python -m pytest -m "$(CHECKED)" $(ARGS)
+
+bench: setup  ## compare with a bare llama.cpp loop and with Outlines (ARGS="--model …")
+	$(UV) sync --locked --python $(PYTHON) --group bench
+	$(BIN)/python -m bench $(ARGS)
+
+docs: setup  ## regenerate docs/errors.md, docs/settings.md and docs/cli.md
+	$(BIN)/python docs/generate.py
+
+build: setup  ## build sdist and wheel into dist/
+	$(UV) build
+
+clean:  ## remove environments, caches and builds (not the downloaded models)
+	rm -rf .venv .uv .cache dist build .pytest_cache .ruff_cache .import_linter_cache .hypothesis
