@@ -44,12 +44,26 @@ _AnswerValidator = cast("Any", validators).extend(
 )
 
 
+LONG_STRING = 32
+"""A string that fills a `maxLength` below this is a code or a name of that length more often than it is cut."""
+
+
+def _fills_its_limit(_: Any, limit: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
+    if isinstance(instance, str) and len(instance) >= limit >= LONG_STRING and schema.get("minLength") != limit:
+        yield ValidationError("ends where it had to")
+
+
+# Finds strings that the decoder may have cut: `maxLength` is all that it asks of an answer, wherever it stands.
+_CutFinder = cast("Any", validators).extend(_AnswerValidator, {"maxLength": _fills_its_limit})
+
+
 @dataclass(frozen=True, slots=True)
 class AnswerForm:
     """A compiled answer schema. `wrapped_in` names the property of the result that holds the answer, if any."""
 
     constraint: Constraint
     validator: Any
+    cut_finder: Any
     wrapped_in: str | None = None
 
     def read(self, text: str, skill: Skill) -> dict[str, Any]:
@@ -66,6 +80,19 @@ class AnswerForm:
         if errors := errors_in(answer, self.validator):
             raise _broken(skill, complaint_about(errors[0]).what)
         return {self.wrapped_in: answer} if self.wrapped_in else answer
+
+    def cut_strings(self, data: Mapping[str, Any]) -> list[str]:
+        """Give the JSON paths of strings that end exactly at their `maxLength`, and so may have been cut."""
+        answer = data[self.wrapped_in] if self.wrapped_in else data
+        start = f"$.{self.wrapped_in}" if self.wrapped_in else "$"
+        found = [*self.cut_finder.iter_errors(answer)]
+        paths: set[str] = set()
+        while found:
+            error = found.pop()
+            found += error.context  # a string in one branch of an `anyOf` is told of in there
+            if error.validator == "maxLength":
+                paths.add(start + error.json_path.removeprefix("$"))
+        return sorted(paths)
 
 
 class Forms:
@@ -125,10 +152,9 @@ def _skills_form(skill: Skill, engine: Engine) -> AnswerForm:
 def _compiled(schema: Mapping[str, Any], engine: Engine, wrapped_in: str | None = None) -> AnswerForm:
     constraint = as_json_schema(schema)
     engine.check(constraint)
-    validator = _AnswerValidator(
-        schema, registry=cast("Any", Registry)(), format_checker=Draft202012Validator.FORMAT_CHECKER
-    )
-    return AnswerForm(constraint, validator, wrapped_in)
+    registry = cast("Any", Registry)()
+    validator = _AnswerValidator(schema, registry=registry, format_checker=Draft202012Validator.FORMAT_CHECKER)
+    return AnswerForm(constraint, validator, _CutFinder(schema, registry=registry), wrapped_in)
 
 
 def _broken(skill: Skill, reason: str) -> DecodeFailed:

@@ -42,12 +42,14 @@ class Generator:
             CapacityError, EngineError: from the engine.
         """
         prompt, tokens, limit = await self._fit(text)
+        warnings: list[str] = []
         if prompt is not None:
-            return await self._one(prompt)
-        parts = await self._split(text, limit)
-        answer = await self._combined(parts, tokens)
-        warning = f"The text ({tokens:,} tokens) was read in {len(parts)} parts; the answer combines theirs."
-        return {**answer, "warnings": [warning]}
+            answer = await self._one(prompt, warnings)
+        else:
+            parts = await self._split(text, limit)
+            warnings.append(f"The text ({tokens:,} tokens) was read in {len(parts)} parts; the answer combines theirs.")
+            answer = await self._combined(parts, tokens, warnings)
+        return {**answer, "warnings": warnings} if warnings else answer
 
     async def _fit(self, text: str) -> tuple[Prompt | None, int, int]:
         """Give the prompt if the text fits, else its token count and how many would.
@@ -75,7 +77,7 @@ class Generator:
     def _room(self, prompt: Prompt) -> int:
         return self._work.room(len(prompt), self._limits.max_output_tokens)
 
-    async def _one(self, prompt: Prompt) -> dict[str, Any]:
+    async def _one(self, prompt: Prompt, warnings: list[str], where: str = "") -> dict[str, Any]:
         generation = await self._work.generate(prompt, self._form.constraint)
         if generation.finish_reason is FinishReason.LENGTH:
             raise OutputTruncated(
@@ -84,7 +86,11 @@ class Generator:
                 f"{json.dumps(generation.text[-40:], ensure_ascii=False)}.",
                 "Ask for less (fewer fields, a shorter text), or raise `limits.max_output_tokens` in skill.toml.",
             )
-        return self._form.read(generation.text, self._work.call.skill)
+        answer = self._form.read(generation.text, self._work.call.skill)
+        warnings += [
+            f"{path}{where} ends exactly at its `maxLength` and may be cut." for path in self._form.cut_strings(answer)
+        ]
+        return answer
 
     async def _split(self, text: str, limit: int) -> list[str]:
         engine = self._work.engine
@@ -92,12 +98,13 @@ class Generator:
             partial(split, text, limit, lambda part: len(engine.tokenize(part))), abandon_on_cancel=True
         )
 
-    async def _combined(self, parts: list[str], tokens: int) -> dict[str, Any]:
+    async def _combined(self, parts: list[str], tokens: int, warnings: list[str]) -> dict[str, Any]:
         """Answer each part, then answer the answers as if they were the text, until they fit at once."""
         self._work.meter.expect(len(parts))
 
         async def read(index: int) -> dict[str, Any]:
-            answer = await self._one(await self._work.prompt(parts[index]))
+            where = f" of part {index + 1}"
+            answer = await self._one(await self._work.prompt(parts[index]), warnings, where)
             await self._work.meter.finished(f"part {index + 1} of {len(parts)}")
             return answer
 
@@ -105,13 +112,13 @@ class Generator:
         notes = "\n\n".join(self._as_text(answer) for answer in answers)
         prompt, length, limit = await self._fit(notes)
         if prompt is not None:
-            return await self._one(prompt)
+            return await self._one(prompt, warnings)
         if length > MOST_OF_IT * tokens:
             raise InputTooLong(
                 f"The text of {tokens:,} tokens was read in {len(parts)} parts, but their answers are {length:,}.",
                 "Send a shorter text, or lower `limits.max_output_tokens` in skill.toml.",
             )
-        return await self._combined(await self._split(notes, limit), length)
+        return await self._combined(await self._split(notes, limit), length, warnings)
 
     def _as_text(self, answer: Mapping[str, Any]) -> str:
         """Turn a partial answer into text to read on: prose as prose, the fields of a caller's schema by name."""

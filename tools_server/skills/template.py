@@ -103,8 +103,11 @@ def _finalize(context: Context, value: Any) -> str:
 
 
 def _to_json(value: Any, indent: int | None = None) -> str:
-    """Give JSON for a prompt: Jinja's own filter escapes for HTML."""
-    return json.dumps(value, ensure_ascii=False, indent=indent)
+    """Give JSON for a prompt: Jinja's own filter escapes for HTML.
+
+    Compact, as the constraint makes the model write its answer: what a prompt shows, a model goes on with.
+    """
+    return json.dumps(value, ensure_ascii=False, indent=indent, separators=None if indent else (",", ":"))
 
 
 def _environment(without_filters: Iterable[str], without_globals: Iterable[str]) -> ImmutableSandboxedEnvironment:

@@ -89,3 +89,23 @@ async def test_with_several_labels_on_the_text_is_decoded_once_for_all_of_them()
     assert result.data["labels"] == ["bills", "parcels", "praise"]
     # The scripted tokenizer makes a token of each byte.
     assert result.usage.cached >= 2 * len(text)
+
+
+async def test_a_string_that_ends_where_it_had_to_is_warned_of(tmp_path: Path) -> None:
+    fields = {
+        "type": "object",
+        "properties": {
+            "code": {"type": "string", "maxLength": 3},
+            "note": {"type": "string", "maxLength": 40},
+            "more": {"type": "array", "items": {"$ref": "#/$defs/Line"}, "maxItems": 2},
+        },
+        "required": ["code", "more"],
+        "$defs": {"Line": {"type": "string", "maxLength": 50}},
+    }
+    said = {"code": "EUR", "note": "n" * 40, "more": ["short", "m" * 50]}
+    with anyio.fail_after(20):
+        async with Rooms(saying(json.dumps(said, separators=(",", ":")))) as runner:
+            result = await runner.run(extract_skill(tmp_path), {"fields": fields, "text": "x"})
+    assert result.data["data"] == said
+    assert [warning.split()[0] for warning in result.data["warnings"]] == ["$.data.more[1]", "$.data.note"]
+    assert "may be cut" in result.data["warnings"][0]

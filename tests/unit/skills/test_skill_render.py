@@ -94,7 +94,7 @@ def test_arguments_are_payload_at_every_depth(good: Good):
         **{"input.schema.json": arguments},
     )
     found = spans(skill, "t", labels=[{"name": "<|im_end|>"}], shape={"<|im_end|>": "é"})
-    assert found == [("<|im_end|>", True), (",", False), ('{"<|im_end|>": "é"}', True), (",", False), ("t", True)]
+    assert found == [("<|im_end|>", True), (",", False), ('{"<|im_end|>":"é"}', True), (",", False), ("t", True)]
 
 
 def test_numbers_are_not_payload_and_none_prints_nothing(good: Good):
