@@ -160,7 +160,7 @@ class Scheduler:
         for sequence in list(self._waiting):
             if not self._free_slots:
                 return
-            keys = self._prefixes.keys(sequence.adapter, sequence.prompt)
+            keys = sequence.keys
             if self._prefixes.being_built(keys):
                 continue
             entry = self._prefixes.longest(keys)

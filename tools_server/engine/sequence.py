@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from tools_server.engine.backend import Tokenizer, join_pieces
 from tools_server.engine.grammar import Matcher
-from tools_server.engine.prefix import PrefixKey, Segment
+from tools_server.engine.prefix import PrefixCache, PrefixKey, Segment
 from tools_server.engine.sampling import log_normalise, sample
 from tools_server.engine.trie import Node, Trie
 from tools_server.engine.types import (
@@ -67,12 +67,16 @@ class Sequence:
     decoded: int = 0  # tokens whose KV is in the cache, all of `slot`'s positions
     cached: int = 0  # of those, how many came from a cached prefix
     pending: deque[int] = field(default_factory=deque[int])
+    keys: list[PrefixKey] = field(init=False)  # of the prompt's shareable prefixes, shortest first
     segment: Segment | None = None
     reserved: int = 0  # cells set aside beyond `segment`
     to_publish: deque[PrefixKey] = field(default_factory=deque[PrefixKey])
     submitted: float = field(default_factory=time.monotonic)
     admitted: float = 0.0
     first_token: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.keys = PrefixCache.keys(self.adapter, self.prompt)
 
     @property
     def needed_cells(self) -> int:
