@@ -1,6 +1,7 @@
 """The whole way with the real small model: an SDK client, `tools-server serve`, shipped skills, llama.cpp."""
 
 import os
+import shutil
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -18,6 +19,7 @@ from tests.native.conftest import MODEL
 
 Mode = Literal["auto", "legacy"]
 LIMIT_S = 120
+ROOT = Path(__file__).parents[2]
 LABELS = [{"name": "billing", "description": "charges and refunds"}, "delivery", "account"]
 FIELDS = {
     "type": "object",
@@ -100,6 +102,27 @@ async def test_calls_before_the_model_is_ready_wait_with_progress_and_a_cancelle
         # Were the hundred items still running, this one would have to stand behind them.
         result = await mcp.call_tool("classify", {"text": "where is my parcel?", "labels": LABELS})
         assert not result.is_error
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_the_example_skill_dropped_into_a_running_server_answers_and_is_gone_when_removed(
+    weights: Path, mode: Mode, tmp_path: Path
+):
+    (tmp_path / "skills").mkdir()
+    folder = tmp_path / "skills" / "log_level"
+    call = {"skill": "log_level", "arguments": {"text": "2026-05-01 12:00:01 ERROR disk full, giving up"}}
+    async with client(mode, "--skills-dir", str(tmp_path / "skills")) as mcp:
+        assert (await mcp.call_tool("run_skill", call)).is_error
+        shutil.copytree(ROOT / "examples" / "skills" / "log_level", folder)
+        while (result := await mcp.call_tool("run_skill", call)).is_error:
+            pass
+        tools = {tool.name: tool for tool in (await mcp.list_tools()).tools}
+        assert checked(result, tools["log_level"].output_schema)["label"] in ("debug", "info", "warning", "error")
+        shutil.rmtree(folder)
+        while not (result := await mcp.call_tool("run_skill", call)).is_error:
+            pass
+        assert "There is no skill 'log_level'" in result.content[0].text
+        assert "log_level" not in [tool.name for tool in (await mcp.list_tools()).tools]
 
 
 async def test_no_process_stays_behind_when_the_client_is_killed_while_llama_cpp_decodes(weights: Path, tmp_path: Path):
