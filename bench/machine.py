@@ -25,7 +25,7 @@ def facts(settings: Settings) -> dict[str, str]:
         "instruction sets": _instruction_sets(system_info()),
         "memory": _memory(),
         "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "unset"),
-        "Python": f"{platform.python_version()}, {platform.system()} {platform.release()}",
+        "Python": f"{platform.python_version()}, {platform.system()} {platform.release().split('-')[0]}",
         "libraries": ", ".join(f"{name} {version(name)}" for name in LIBRARIES),
         "context": (
             f"{settings.context_tokens:,} cells, batches of {settings.batch_tokens}, "

@@ -9,6 +9,7 @@ import hashlib
 import logging
 import math
 import os
+import platform
 from collections import deque
 from pathlib import Path
 from typing import Any, cast
@@ -386,8 +387,8 @@ def physical_cores() -> int:
         try:
             siblings.add(topology.read_text("ascii").strip())
         except OSError:
-            # No topology to read (macOS, containers): two hardware threads to a core is the common case on x86.
-            return max(1, math.ceil(len(allowed) / 2)) if os.uname().machine == "x86_64" else len(allowed)
+            # No topology to read (macOS, Windows): two hardware threads to a core is the common case on x86.
+            return max(1, math.ceil(len(allowed) / 2)) if platform.machine() in ("x86_64", "AMD64") else len(allowed)
     return max(1, len(siblings))
 
 

@@ -270,12 +270,14 @@ class Scheduler:
                     self._backend.copy_sequence(sequence.slot, leaf, len(sequence.prompt))
                 sequence.begin_wave(leaves)
             room = min(self._backend.n_batch - len(batch), self._backend.n_outputs - batch.n_outputs)
-            for _ in range(min(room, len(sequence.steps))):
+            count = min(room, len(sequence.steps))
+            for _ in range(count):
                 step = sequence.steps.popleft()
                 batch.add(step.token, step.position, step.sequences, output=True)
                 outputs.append(_Output(sequence, step.node))
-            # Leaves hold these cells, not the slot: nothing is added to `decoded`.
-            taken.append((sequence, 0))
+            if count:
+                # Leaves hold these cells, not the slot: nothing is added to `decoded`.
+                taken.append((sequence, 0))
         return taken
 
     def _take_pending(
