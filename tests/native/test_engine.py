@@ -292,3 +292,40 @@ async def test_llama_cpp_writes_nothing_to_stdout_or_stderr(
     await engine.generate(GenerationRequest(ask(engine, "x"), 2))
     await engine.aclose()
     assert capfd.readouterr() == ("", "")
+
+
+async def test_under_pressure_every_score_is_what_it_is_alone(
+    f32_weights: Path, sha256: str, adapters: tuple[Adapter, Adapter, Adapter]
+):
+    """Few cells, few slots, three adapters and none, prefixes that come and go, calls that are given up."""
+    backend = LlamaBackend(
+        f32_weights, model_id="f32", sha256=sha256, context_tokens=256, max_sequences=4, batch_tokens=64, exact=True
+    )
+    engine = LocalEngine(backend, max_sequences=4)
+    try:
+        labels = engine.continuations(LABELS)
+        heads = [f"Sort this message, rule {n} of three. Labels: {', '.join(LABELS)}.\n" for n in range(3)]
+        chats = [plain_chat("You label messages.", heads[n % 3], message) for n, message in enumerate(MESSAGES)]
+        work = [(engine.encode(chat), adapter) for chat in chats for adapter in (None, *adapters)]
+        alone = [await engine.score(ScoreRequest(prompt, labels, adapter)) for prompt, adapter in work]
+        together: dict[int, Scores] = {}
+
+        async def one(i: int) -> None:
+            prompt, adapter = work[i]
+            with anyio.CancelScope() as given_up:
+                if i % 7 == 3:
+                    given_up.deadline = anyio.current_time() + 0.05 * i
+                together[i] = await engine.score(ScoreRequest(prompt, labels, adapter))
+
+        with anyio.fail_after(240):
+            async with anyio.create_task_group() as group:
+                for i in range(len(work)):
+                    group.start_soon(one, i)
+        assert len(together) > len(work) / 2
+        assert worst([alone[i] for i in together], list(together.values())) < 1e-3
+        stats = engine.stats()
+        assert (stats.running, stats.waiting, stats.failed) == (0, 0, 0)
+        assert stats.prefix_evictions > 0
+        assert stats.kv_cells_used <= stats.kv_cells
+    finally:
+        await engine.aclose()

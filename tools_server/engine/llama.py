@@ -137,7 +137,8 @@ class LlamaBackend:
         params.n_ctx = cells
         params.n_batch = params.n_ubatch = batch_tokens
         params.n_seq_max = max_sequences + LEAVES + PREFIX_SLOTS
-        params.n_outputs_max = min(OUTPUT_ROWS, batch_tokens)
+        # llama.cpp aborts the process when there are fewer rows than sequence ids.
+        params.n_outputs_max = max(OUTPUT_ROWS, params.n_seq_max)
         params.kv_unified = True  # sequences share cells: a cached prefix is held once
         params.n_threads = params.n_threads_batch = threads or physical_cores()
         params.no_perf = True
