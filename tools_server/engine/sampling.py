@@ -15,7 +15,9 @@ def sample(logits: NDArray[np.float32], mask: Mask | None, sampling: Sampling, r
     """Draw a token from `logits`, shape (vocabulary,), among those that `mask` allows.
 
     Temperature 0 takes the likeliest, the lowest id on a tie. Otherwise nucleus sampling: the smallest set of
-    tokens whose probability at this temperature reaches `top_p` (Holtzman et al., 2020, arXiv:1904.09751).
+    tokens whose probability at this temperature reaches `top_p` (Holtzman et al., 2020, arXiv:1904.09751), drawn from
+    by the Gumbel-max trick. Noise belongs to a token's id, so a small change of the logits seldom changes the draw;
+    walking along the cumulated probabilities instead, any change of their order would.
 
     Raises:
         ValueError: a logit is NaN, or the mask allows nothing.
@@ -32,21 +34,25 @@ def sample(logits: NDArray[np.float32], mask: Mask | None, sampling: Sampling, r
             raise ValueError("the constraint allows no token")
         kept = logits[ids]
         allowed = float(np.exp(kept - log_total).sum(dtype=np.float64))
-    index = int(kept.argmax()) if sampling.temperature <= 0 else _draw(kept, sampling, rng)
+    if sampling.temperature <= 0:
+        index = int(kept.argmax())
+    else:
+        noise = rng.gumbel(size=logits.shape)
+        index = _draw(kept, noise if ids is None else noise[ids], sampling)
     token = index if ids is None else int(ids[index])
     return Token(id=token, logprob=float(logits[token]) - log_total, allowed=min(allowed, 1.0))
 
 
-def _draw(logits: NDArray[np.float32], sampling: Sampling, rng: np.random.Generator) -> int:
+def _draw(logits: NDArray[np.float32], noise: NDArray[np.float64], sampling: Sampling) -> int:
     scaled = logits.astype(np.float64) / sampling.temperature
-    probabilities = np.exp(scaled - scaled.max())
-    probabilities /= probabilities.sum()
-    # A stable sort keeps the order of equals, so that a seed gives the same token everywhere.
-    order = np.argsort(-probabilities, kind="stable")
-    cumulative = np.cumsum(probabilities[order])
-    nucleus = min(int(np.searchsorted(cumulative, sampling.top_p)) + 1, len(cumulative))
-    drawn = rng.random() * float(cumulative[nucleus - 1])
-    return int(order[min(int(np.searchsorted(cumulative[:nucleus], drawn, side="right")), nucleus - 1)])
+    chances = scaled + noise
+    if sampling.top_p < 1:
+        probabilities = np.exp(scaled - scaled.max())
+        probabilities /= probabilities.sum()
+        order = np.argsort(-probabilities, kind="stable")
+        size = int(np.searchsorted(np.cumsum(probabilities[order]), sampling.top_p)) + 1
+        chances[order[size:]] = -np.inf
+    return int(chances.argmax())
 
 
 def log_softmax_at(logits: NDArray[np.float32], ids: NDArray[np.intp]) -> NDArray[np.float64]:

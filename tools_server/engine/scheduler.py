@@ -221,7 +221,8 @@ class Scheduler:
         chunk = self._backend.n_batch // 2 if generating else self._backend.n_batch
         # The oldest is sure of half of it; the rest goes to the shortest first, so that nobody sits behind a book.
         oldest, others = prefilling[:1], sorted(prefilling[1:], key=lambda s: len(s.pending))
-        for_others = min(chunk // 2, sum(len(s.pending) for s in others))
+        sure = min(chunk // 2, sum(len(s.pending) for s in oldest))
+        for_others = min(chunk - sure, sum(len(s.pending) for s in others))
         taken += self._take_pending(oldest, batch, outputs, limit=chunk - for_others)
         taken += self._take_pending(others, batch, outputs, limit=for_others)
         self._backend.use_adapter(adapter)
