@@ -17,7 +17,7 @@ NPM_STAMP  := .cache/clients/installed
 ARGS       ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup model try test test-native test-clients test-large lint format check bench docs build clean
+.PHONY: help setup model try test test-native test-clients test-large lint format check bench bench-server docs build clean
 
 help:  ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -97,6 +97,10 @@ check: lint $(CLIENTS)  ## what CI runs: lint, then all tests (with npm clients 
 bench: setup  ## compare with a bare llama.cpp loop and with Outlines (ARGS="--model …")
 	$(UV) sync --locked --python $(PYTHON) --group bench
 	$(BIN)/python -m bench $(ARGS)
+
+bench-server: setup  ## compare with llama.cpp's own llama-server, which is built first (ARGS="--model …")
+	$(UV) sync --locked --python $(PYTHON) --group bench
+	$(BIN)/python -m bench --only server $(ARGS)
 
 docs: setup  ## regenerate docs/errors.md, docs/settings.md and docs/cli.md
 	$(BIN)/python docs/generate.py

@@ -28,6 +28,12 @@ def test_the_server_gets_what_the_engine_has():
     assert "--kv-unified" in command
 
 
+def test_the_engines_wait_policy_is_not_handed_on(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("OMP_WAIT_POLICY", "passive")
+    assert "OMP_WAIT_POLICY" not in llama_server.environment(None)
+    assert llama_server.environment("active")["OMP_WAIT_POLICY"] == "active"
+
+
 def test_only_the_package_itself_is_fetched_as_source_and_in_our_version():
     command = llama_server.download_command(Path("home"), "1.2.3")
     assert command[-1] == "llama-cpp-python==1.2.3"
@@ -52,7 +58,7 @@ def test_a_missing_compiler_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: 
 def test_every_round_has_new_texts_that_differ_from_their_beginning(rows: dict[str, Workload]):
     for row in rows.values():
         texts = [text.split(":")[0] for number in (-1, 0, 1) for text in row.texts(number)]
-        assert len(set(texts)) == len(texts) == 3 * (16 if row.one_by_one else 64)
+        assert len(set(texts)) == len(texts) == 8 + 2 * (16 if row.one_by_one else 64)
         assert row.texts(0) == row.texts(0)
 
 
