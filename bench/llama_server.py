@@ -122,8 +122,9 @@ def described(wait_policy: str | None) -> str:
 
 
 def environment(wait_policy: str | None) -> dict[str, str]:
-    """This process's environment but for `OMP_WAIT_POLICY`, which the engine has set for itself."""
-    rest = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    """This process's environment but for the OpenMP settings that the engine has made for itself."""
+    own = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+    rest = {name: value for name, value in os.environ.items() if name not in own}
     return rest if wait_policy is None else {**rest, "OMP_WAIT_POLICY": wait_policy}
 
 

@@ -24,7 +24,8 @@ def facts(settings: Settings) -> dict[str, str]:
         "CPU": f"{_cpu()}, {os.cpu_count()} logical, {settings.threads or physical_cores()} threads used",
         "instruction sets": _instruction_sets(system_info()),
         "memory": _memory(),
-        "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "unset"),
+        "OMP_WAIT_POLICY, GOMP_SPINCOUNT": f"{os.environ.get('OMP_WAIT_POLICY', 'unset')}, "
+        f"{os.environ.get('GOMP_SPINCOUNT', 'unset')}",
         "Python": f"{platform.python_version()}, {platform.system()} {platform.release().split('-')[0]}",
         "libraries": ", ".join(f"{name} {version(name)}" for name in LIBRARIES),
         "context": (

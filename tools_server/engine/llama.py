@@ -14,9 +14,12 @@ from collections import deque
 from pathlib import Path
 from typing import Any, cast
 
-# Threads of llama.cpp wait for each other at barriers. Spinning there costs up to 200 times a token's time on a busy
-# machine; OpenMP reads this once, when the library loads.
+# Threads of llama.cpp wait for each other at barriers, many times a token. Spinning there without end costs up to 200
+# times a token's time on a busy machine; sleeping at once costs two thirds of the speed on a quiet one. GNU's OpenMP
+# can spin for a moment and then sleep, which costs neither (docs/experiments.md); other runtimes know only the first
+# name. Both are read once, when the library loads.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
 import llama_cpp as _llama_cpp
 import llguidance.llamacpp
