@@ -6,11 +6,9 @@ to `logging`, never to a file descriptor.
 
 import ctypes
 import hashlib
-import logging
 import math
 import os
 import platform
-from collections import deque
 from pathlib import Path
 from typing import Any, cast
 
@@ -27,6 +25,7 @@ import numpy as np
 
 from tools_server.engine.backend import Batch, Logits
 from tools_server.engine.local import LocalEngine
+from tools_server.engine.native_log import NativeLog
 from tools_server.engine.scheduler import LEAVES
 from tools_server.engine.types import Adapter, ModelInfo
 from tools_server.errors import AdapterMismatch, DecodeFailed, ModelLoadFailed
@@ -34,54 +33,13 @@ from tools_server.errors import AdapterMismatch, DecodeFailed, ModelLoadFailed
 # The bindings are ctypes: untyped, and checked by the tests against the real library.
 llama: Any = _llama_cpp
 
-_log = logging.getLogger("tools_server.llama_cpp")
-
 PREFIX_SLOTS = 24
 """Sequence ids for cached prefixes."""
 
 OUTPUT_ROWS = 128
 """Logits rows of one decode at most: llama.cpp sizes its compute buffer by it (302 MB → 81 MB for 152k tokens)."""
 
-_LEVELS = {1: logging.DEBUG, 2: logging.DEBUG, 3: logging.WARNING, 4: logging.ERROR}
-# What llama.cpp calls "info" is a page per load: debug here. Its 5 means "continue the last line".
-
-
-_HARMLESS = ("llama_context: n_ctx_seq (", "load: control-looking token")
-"""Warnings that mean nothing here: the KV cache is one pool for many sequences, so it may well be larger than what
-the model was trained on, to which every single sequence is held; and a token's type is overridden as it should be."""
-
-
-class _NativeLog:
-    """Sends native log lines to `logging` and keeps the latest errors, which explain a failed load."""
-
-    def __init__(self) -> None:
-        self.errors: deque[str] = deque(maxlen=8)
-        self._level = logging.DEBUG
-        self._line = ""
-        # The C side keeps the pointer: it must live as long as the library.
-        self.callback = llama.llama_log_callback(self._receive)
-
-    def install(self) -> None:
-        llama.llama_log_set(self.callback, ctypes.c_void_p(0))
-
-    def _receive(self, level: int, text: bytes, _data: Any) -> None:
-        self._level = _LEVELS.get(level, self._level)
-        self._line += text.decode("utf-8", errors="replace")
-        while "\n" in self._line:
-            line, self._line = self._line.split("\n", 1)
-            if self._level >= logging.ERROR:
-                self.errors.append(line)
-            if line.strip():
-                _log.log(logging.DEBUG if line.startswith(_HARMLESS) else self._level, "%s", line)
-
-    def explain(self) -> str:
-        """The latest errors, which are then forgotten."""
-        text = "; ".join(self.errors)
-        self.errors.clear()
-        return text or "llama.cpp gave no reason"
-
-
-_native_log = _NativeLog()
+_native_log = NativeLog(llama)
 
 
 class LlamaBackend:
