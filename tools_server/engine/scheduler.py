@@ -25,6 +25,10 @@ from tools_server.errors import DeadlineExceeded, DecodeFailed, ToolsServerError
 TURN_TOKENS = 256
 """Tokens that an adapter may decode before another one that has work is served."""
 
+MAX_ADAPTERS = 16
+"""Adapters kept loaded; beyond it the one that was served longest ago goes, once it is idle. A server whose skills
+are retrained while it runs would otherwise keep every version."""
+
 LEAVES = 64
 """Sequence ids set aside for the label paths that are scored at once."""
 
@@ -81,6 +85,9 @@ class Scheduler:
         self._retiring.discard(adapter)
         if adapter not in self._adapters:
             self._backend.load_adapter(adapter)
+            if len(self._adapters - self._retiring) >= MAX_ADAPTERS:
+                oldest = min(self._adapters - self._retiring, key=lambda a: self._last_served.get(a, -1))
+                self._retiring.add(oldest)
             self._adapters.add(adapter)
 
     def unload_adapter(self, adapter: Adapter) -> None:

@@ -6,6 +6,7 @@ in `observe`.
 """
 
 import time
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -55,7 +56,7 @@ class Step:
 
 
 @dataclass(eq=False)
-class Sequence:
+class Sequence(ABC):
     """What all requests share; `GenerationSequence` and `ScoreSequence` say what logits mean."""
 
     prompt: Prompt
@@ -79,9 +80,9 @@ class Sequence:
         self.keys = PrefixCache.keys(self.adapter, self.prompt)
 
     @property
+    @abstractmethod
     def needed_cells(self) -> int:
         """Cells that the request may come to hold, shared ones included."""
-        raise NotImplementedError
 
     @property
     def prefilling(self) -> bool:
@@ -96,9 +97,9 @@ class Sequence:
         self.pending = deque(self.prompt.tokens[cached:])
         self.admitted = time.monotonic()
 
+    @abstractmethod
     def observe(self, logits: NDArray[np.float32]) -> Generation | Scores | None:
         """Take the logits after the last pending token, shape (vocabulary,); a result ends the request."""
-        raise NotImplementedError
 
     def timings(self) -> Timings:
         """Seconds so far."""

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tools_server.engine.backend import Batch
+from tools_server.engine.scheduler import MAX_ADAPTERS
 from tools_server.engine.scripted import VOCABULARY, ScriptedBackend, ScriptedEngine, hashed, saying
 from tools_server.engine.types import (
     Adapter,
@@ -302,6 +303,19 @@ async def test_an_adapter_is_unloaded_once_nobody_uses_it_and_its_prefixes_go_wi
             await engine.generate(GenerationRequest(prompt("other"), 1))
         assert A not in backend.loaded
         assert engine.stats().kv_cells_used == 0
+
+
+async def test_the_adapter_served_longest_ago_makes_room_for_the_seventeenth():
+    adapters = [Adapter(sha256=f"{i:064}", base_sha256=BASE) for i in range(MAX_ADAPTERS + 1)]
+    backend = ScriptedBackend()
+    async with running(backend) as engine:
+        for adapter in adapters:
+            await engine.generate(GenerationRequest(prompt("some text", 8), 2, adapter=adapter))
+        answer = await engine.generate(GenerationRequest(prompt("more"), 2, adapter=adapters[-1]))
+        assert answer.text == expected("more", adapters[-1], 2)
+        assert backend.loaded == set(adapters[1:])
+        again = await engine.generate(GenerationRequest(prompt("some text", 8), 2, adapter=adapters[0]))
+        assert again.text == expected("some text", adapters[0], 2)
 
 
 # Capacity and endings.

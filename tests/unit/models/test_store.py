@@ -198,6 +198,5 @@ def test_an_id_that_could_leave_the_folder_is_refused(store: ModelStore, gguf: G
 def test_the_tiny_model_on_this_machine_is_the_pinned_one():
     store = ModelStore.from_settings(Settings())
     status = next(status for status in store.list() if status.manifest.id == "smollm2-135m-instruct")
-    if not status.path.exists():
-        pytest.skip("not pulled: tools-server models pull smollm2-135m-instruct")
+    assert status.path.exists(), "not pulled: tools-server models pull smollm2-135m-instruct"
     assert store.verify("smollm2-135m-instruct") == status.path
