@@ -85,6 +85,26 @@ def f32_weights(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 
 @pytest.fixture(scope="session")
+def shared_exact_backend(f32_weights: Path, sha256: str) -> LlamaBackend:
+    return LlamaBackend(
+        f32_weights, model_id=MODEL, sha256=sha256, context_tokens=2048, max_sequences=8, batch_tokens=512, exact=True
+    )
+
+
+@pytest.fixture
+def exact_backend(shared_exact_backend: LlamaBackend) -> LlamaBackend:
+    """The model in F32: a result depends on what is decoded with it by no more than float rounding."""
+    return _Kept(shared_exact_backend)
+
+
+@pytest.fixture
+async def exact_engine(exact_backend: LlamaBackend) -> Any:
+    engine = LocalEngine(exact_backend, max_sequences=8)
+    yield engine
+    await engine.aclose()
+
+
+@pytest.fixture(scope="session")
 def adapters(sha256: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Adapter, Adapter, Adapter]:
     folder = tmp_path_factory.mktemp("adapters")
     a, b, c = (make_adapter(folder / f"{name}.gguf", seed=i, base_sha256=sha256) for i, name in enumerate("abc"))

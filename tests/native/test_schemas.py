@@ -33,7 +33,7 @@ async def test_every_output_of_fifty_schemas_validates(engine: LocalEngine, temp
         chat = plain_chat("You fill in JSON from a text.", "Fill in the fields from this text:\n", TEXT)
         sampling = Sampling(temperature=temperature, seed=11)
         answer = await engine.generate(
-            GenerationRequest(engine.encode(chat), 400, as_json_schema(schema), sampling=sampling)
+            GenerationRequest(await engine.encode(chat), 400, as_json_schema(schema), sampling=sampling)
         )
         if answer.finish_reason is not FinishReason.STOP:
             problems.append(f"{name}: cut off: {answer.text[:80]}")

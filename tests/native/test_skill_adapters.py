@@ -1,5 +1,6 @@
 """A skill folder that carries an adapter: it is applied, swapped when the folder changes, refused on another base."""
 
+import json
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from tests.native.conftest import MODEL
 from tests.native.lora import make_adapter
 from tools_server.app import App, build_app
 from tools_server.bundled import bundled_dir
+from tools_server.engine.llama import LlamaBackend
 from tools_server.errors import AdapterMismatch
 from tools_server.settings import load_settings
 
@@ -34,7 +36,7 @@ def write_skill(folder: Path, adapter: Path, *, sha256: str, base: str) -> None:
 async def app(weights: Path, tmp_path: Path) -> AsyncIterator[App]:
     (tmp_path / "skills").mkdir()
     flags = {"model": MODEL, "skills_dirs": (tmp_path / "skills",), "context_tokens": 4096}
-    app = build_app(load_settings(flags))
+    app = build_app(load_settings({**flags, "in_process": True}))
     yield app
     await app.gate.aclose()
 
@@ -59,7 +61,7 @@ async def test_an_adapter_in_a_skill_folder_is_served_and_swapped_without_reload
     app.catalog.reload()
     assert await scores(app) == pytest.approx(base, abs=CLOSE)
     assert await app.gate.get() is engine
-    assert engine.stats().adapters_loaded == 2
+    assert (await engine.stats()).adapters_loaded == 2
 
 
 async def test_an_adapter_of_a_skill_for_other_weights_is_refused_by_name(app: App, tmp_path: Path, sha256: str):
@@ -76,3 +78,40 @@ async def test_an_adapter_file_that_was_exchanged_is_refused(app: App, tmp_path:
     app.catalog.reload()
     with pytest.raises(AdapterMismatch, match="its manifest says ffffffffffff"):
         await scores(app)
+
+
+DOCUMENT = "The parcel was due on Monday. On Tuesday the depot wrote that it was lost, and on Friday it came. " * 8
+
+
+def write_activated_skill(folder: Path, labels: list[str], *, seed: int, base: str, tokenizer: LlamaBackend) -> None:
+    """A skill whose prompt has the document first and its adapter's invocation behind it."""
+    name = folder.name
+    invocation = f"\nTask {name}:"
+    tokens = tokenizer.tokenize(invocation, special=False)
+    (folder / "adapters" / MODEL).mkdir(parents=True)
+    file = f"adapters/{MODEL}/adapter.gguf"
+    adapter = make_adapter(folder / file, seed=seed, base_sha256=base, invocation_tokens=tokens)
+    (folder / "prompt.jinja").write_text(
+        f"{{% block user %}}{{{{ text }}}}{invocation} which label fits?{{% endblock %}}"
+    )
+    (folder / "output.schema.json").write_text(
+        json.dumps({"type": "object", "required": ["label"], "properties": {"label": {"enum": labels}}})
+    )
+    (folder / "skill.toml").write_text(
+        f'name = "{name}"\nversion = "1.0.0"\ntitle = "{name}"\ndescription = "Label a document, for a test."\n'
+        f'kind = "choose"\n\n[adapters.{MODEL}]\nfile = "{file}"\nsha256 = "{adapter.sha256}"\nbase_sha256 = "{base}"\n'
+    )
+
+
+async def test_skills_with_activated_adapters_read_a_document_once_between_them(
+    app: App, backend: LlamaBackend, tmp_path: Path, sha256: str
+):
+    for seed, (name, labels) in enumerate({"mood": ["calm", "angry"], "topic": ["parcel", "money"]}.items()):
+        write_activated_skill(tmp_path / "skills" / name, labels, seed=seed, base=sha256, tokenizer=backend)
+    app.catalog.reload()
+    first = await app.runner.run(app.catalog.get("mood"), {"text": DOCUMENT})
+    other = await app.runner.run(app.catalog.get("topic"), {"text": DOCUMENT})
+    again = await app.runner.run(app.catalog.get("mood"), {"text": DOCUMENT})
+    assert first.usage.cached == 0
+    assert other.usage.cached == again.usage.cached > 0.8 * other.usage.prompt
+    assert again.data["scores"] == pytest.approx(first.data["scores"], abs=CLOSE)

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Self
 
 from tools_server.calls.gather import gather
 from tools_server.calls.work import Work
@@ -20,14 +20,20 @@ YES_NO = ("yes", "no")
 class Chooser:
     """Answers one input after the other with the labels of one call."""
 
-    def __init__(self, work: Work) -> None:
-        call = work.call
+    def __init__(self, work: Work, labels: Sequence[Label], continuations: tuple[tuple[int, ...], ...]) -> None:
         self._work = work
-        self._labels = labels_of(call.skill, call.arguments)
-        self._multi = is_multi_label(call.skill, call.arguments)
-        texts = YES_NO if self._multi else [label.name for label in self._labels]
-        self._continuations = work.engine.continuations(texts)
-        self._answer_tokens = sum(map(len, self._continuations))
+        self._labels = labels
+        self._multi = is_multi_label(work.call.skill, work.call.arguments)
+        self._continuations = continuations
+        self._answer_tokens = sum(map(len, continuations))
+
+    @classmethod
+    async def prepare(cls, work: Work) -> Self:
+        """Tokenise the call's labels once for all of its inputs."""
+        call = work.call
+        labels = labels_of(call.skill, call.arguments)
+        texts = YES_NO if is_multi_label(call.skill, call.arguments) else [label.name for label in labels]
+        return cls(work, labels, await work.engine.continuations(texts))
 
     async def answer(self, text: str) -> Mapping[str, Any]:
         """Answer one text.
@@ -79,7 +85,7 @@ class Chooser:
 
     async def _probabilities(self, prompt: Prompt) -> list[float]:
         scores = await self._work.score(prompt, self._continuations)
-        return [math.exp(logprob) for logprob in scores.normalised]
+        return [math.exp(logprob) for logprob in scores.logprobs]
 
     def _shown(self, probabilities: Sequence[float], chosen: Sequence[int]) -> dict[str, float]:
         """Give the scores to show, likeliest first."""

@@ -13,7 +13,7 @@ from typing import Literal
 
 from tools_server.calls.types import Progress
 from tools_server.engine.types import Engine
-from tools_server.errors import EngineDied, ModelLoadFailed, ToolsServerError
+from tools_server.errors import EngineDied, EngineError, ModelLoadFailed, ToolsServerError
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +24,11 @@ TICK_S = 1.0
 
 
 class EngineGate:
-    """Lets calls through to the engine once it is there. `factory` blocks until the model is loaded."""
+    """Lets calls through to the engine once it is there. `factory` blocks until the model is loaded.
+
+    A model that cannot be loaded stays so until the process ends. A host that cannot be reached (an `EngineError`) is
+    tried again by the next call.
+    """
 
     def __init__(self, factory: Callable[[], Engine], *, tick_s: float = TICK_S) -> None:
         self._factory = factory
@@ -33,20 +37,20 @@ class EngineGate:
         self._state: State = "loading"
         self._thread: Thread | None = None
         self._started = time.monotonic()
-        # An error is a value here: a future's exception that nobody fetched would be logged a second time.
-        self._outcome: Future[Engine | ToolsServerError] = Future()
-        self._outcome.set_running_or_notify_cancel()  # from now on a cancelled waiter cannot cancel it for all
+        self._outcome = _new_outcome()
 
     @property
     def state(self) -> State:
-        """`loading` also before `start`; `failed` and `closed` are final."""
+        """`loading` also before `start`; `closed` is final, and so is `failed` unless it was by an `EngineError`."""
         return self._state
 
     def start(self) -> None:
-        """Begin loading. Only the first call does something; it returns at once."""
+        """Begin loading, unless that was done before and may not be tried again; returns at once."""
         with self._lock:
-            if self._thread is not None or self._state == "closed":
+            if self._state == "closed" or (self._thread is not None and not self._may_try_again()):
                 return
+            if self._outcome.done():
+                self._state, self._outcome = "loading", _new_outcome()
             self._started = time.monotonic()
             self._thread = Thread(target=self._load, name="load-engine", daemon=True)
             self._thread.start()
@@ -58,12 +62,13 @@ class EngineGate:
 
         Raises:
             ModelError: the load failed; the same error for every call.
-            EngineDied: the gate was closed.
+            EngineError: the engine host cannot be reached, or the gate was closed.
         """
         self.start()
-        if not self._outcome.done():
-            await self._wait(progress)
-        outcome = self._outcome.result()
+        pending = self._outcome
+        if not pending.done():
+            await self._wait(pending, progress)
+        outcome = pending.result()
         if isinstance(outcome, ToolsServerError):
             raise outcome.with_traceback(None)
         if self._state == "closed":
@@ -80,8 +85,11 @@ class EngineGate:
         if was_open and not isinstance(outcome, ToolsServerError):
             await outcome.aclose()
 
-    async def _wait(self, progress: Progress | None) -> None:
-        waiter = asyncio.wrap_future(self._outcome)
+    def _may_try_again(self) -> bool:
+        return self._outcome.done() and isinstance(self._outcome.result(), EngineError)
+
+    async def _wait(self, pending: "Future[Engine | ToolsServerError]", progress: Progress | None) -> None:
+        waiter = asyncio.wrap_future(pending)
         try:
             while not waiter.done():
                 if progress is not None:
@@ -109,6 +117,13 @@ class EngineGate:
                 self._outcome.set_result(outcome)
         if too_late and not isinstance(outcome, ToolsServerError):
             asyncio.run(outcome.aclose())  # no loop has ever used this engine
+
+
+def _new_outcome() -> "Future[Engine | ToolsServerError]":
+    # An error is a value here: a future's exception that nobody fetched would be logged a second time.
+    outcome: Future[Engine | ToolsServerError] = Future()
+    outcome.set_running_or_notify_cancel()  # from now on a cancelled waiter cannot cancel it for all
+    return outcome
 
 
 def _closed() -> EngineDied:

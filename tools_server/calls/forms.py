@@ -3,9 +3,8 @@
 import json
 import logging
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, cast
 
 import anyio.to_thread
@@ -118,40 +117,32 @@ class Forms:
                     "Remove the other properties.",
                 )
             key = (argument, json.dumps(schema, ensure_ascii=False))
-            return self._of_callers.get(key) or self._of_callers.put(
-                key, await _in_thread(partial(_callers_form, argument, schema, engine))
-            )
-        return self._of_skills.get(skill.digest) or self._of_skills.put(
-            skill.digest, await _in_thread(partial(_skills_form, skill, engine))
-        )
+            return self._of_callers.get(key) or self._of_callers.put(key, await _callers_form(argument, schema, engine))
+        return self._of_skills.get(skill.digest) or self._of_skills.put(skill.digest, await _skills_form(skill, engine))
 
 
-async def _in_thread(make: Callable[[], AnswerForm]) -> AnswerForm:
-    return await anyio.to_thread.run_sync(make, abandon_on_cancel=True)
-
-
-def _callers_form(argument: str, schema: Mapping[str, Any], engine: Engine) -> AnswerForm:
+async def _callers_form(argument: str, schema: Mapping[str, Any], engine: Engine) -> AnswerForm:
     path = f"$.{argument}"
-    check_schema(schema, path)
+    await anyio.to_thread.run_sync(check_schema, schema, path, abandon_on_cancel=True)
     try:
         # As given first, so that a complaint has the caller's own path.
-        engine.check(as_json_schema(schema))
-        return _compiled(widen(schema), engine, wrapped_in="data")
+        await engine.check(as_json_schema(schema))
+        return await _compiled(widen(schema), engine, wrapped_in="data")
     except InvalidArguments as error:
         message = re.sub(r"\$(?=[.\[,:\s])", lambda _: path, error.message, count=1)
         raise InvalidArguments(f"`{argument}`: {message}", error.hint) from error
 
 
-def _skills_form(skill: Skill, engine: Engine) -> AnswerForm:
+async def _skills_form(skill: Skill, engine: Engine) -> AnswerForm:
     try:
-        return _compiled(skill.output_schema, engine)
+        return await _compiled(skill.output_schema, engine)
     except InvalidArguments as error:
         raise ManifestInvalid(f"Skill `{skill.name}`: output.schema.json: {error.message}", error.hint) from error
 
 
-def _compiled(schema: Mapping[str, Any], engine: Engine, wrapped_in: str | None = None) -> AnswerForm:
+async def _compiled(schema: Mapping[str, Any], engine: Engine, wrapped_in: str | None = None) -> AnswerForm:
     constraint = as_json_schema(schema)
-    engine.check(constraint)
+    await engine.check(constraint)
     registry = cast("Any", Registry)()
     validator = _AnswerValidator(schema, registry=registry, format_checker=Draft202012Validator.FORMAT_CHECKER)
     return AnswerForm(constraint, validator, _CutFinder(schema, registry=registry), wrapped_in)

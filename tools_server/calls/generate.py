@@ -5,8 +5,6 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, cast
 
-import anyio.to_thread
-
 from tools_server.calls.forms import AnswerForm
 from tools_server.calls.gather import gather
 from tools_server.calls.work import Work
@@ -93,10 +91,7 @@ class Generator:
         return answer
 
     async def _split(self, text: str, limit: int) -> list[str]:
-        engine = self._work.engine
-        return await anyio.to_thread.run_sync(
-            partial(split, text, limit, lambda part: len(engine.tokenize(part))), abandon_on_cancel=True
-        )
+        return await split(text, limit, self._work.engine.count_tokens)
 
     async def _combined(self, parts: list[str], tokens: int, warnings: list[str]) -> dict[str, Any]:
         """Answer each part, then answer the answers as if they were the text, until they fit at once."""

@@ -106,7 +106,7 @@ class SkillRunner:
     async def _answerer(self, work: Work) -> Answer:
         """Prepare what all inputs of the call have in common."""
         if work.call.skill.manifest.kind == "choose":
-            return Chooser(work).answer
+            return (await Chooser.prepare(work)).answer
         form = await self._forms.form_of(work.call.skill, work.call.arguments, work.engine)
         return Generator(work, form).answer
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import anyio
-import anyio.to_thread
 
 from tools_server.calls.progress import Meter, Tally
 from tools_server.calls.types import SkillCall
@@ -27,9 +26,6 @@ from tools_server.skills.render import render
 
 T = TypeVar("T")
 
-LONG_TEXT = 20_000
-"""Characters from which on tokenising takes long enough to belong into a worker thread."""
-
 
 @dataclass(frozen=True, slots=True)
 class Work:
@@ -49,15 +45,11 @@ class Work:
         Raises:
             ManifestInvalid: the template failed.
         """
-
-        def encode() -> Prompt:
-            return self.engine.encode(render(self.call.skill, self.call.arguments, text, label=label))
-
-        return await _off_the_loop(encode, text)
+        return await self.engine.encode(render(self.call.skill, self.call.arguments, text, label=label))
 
     async def count(self, text: str) -> int:
         """Count the tokens of a text."""
-        return len(await _off_the_loop(lambda: self.engine.tokenize(text), text))
+        return (await self.engine.count_tokens([text]))[0]
 
     async def exceeds(self, text: str, limit: int) -> int | None:
         """Give the token count of a text that has more than `limit` tokens, None for one that has not."""
@@ -120,9 +112,3 @@ async def within(deadline: float, job: Callable[[], Awaitable[T]], *, late: Call
     with anyio.move_on_after(deadline - time.monotonic()):
         return await job()
     raise late()
-
-
-async def _off_the_loop(function: Callable[[], T], text: str) -> T:
-    if len(text) < LONG_TEXT:
-        return function()
-    return await anyio.to_thread.run_sync(function, abandon_on_cancel=True)

@@ -130,6 +130,10 @@ class Backend(Tokenizer, Protocol):
         """Apply a loaded LoRA, or none, to every decode from now on."""
         ...
 
+    def invocation(self, adapter: Adapter) -> tuple[int, ...]:
+        """Tokens from which on a loaded adapter acts (an activated LoRA); empty for one that acts on everything."""
+        ...
+
     def copy_sequence(self, source: int, target: int, length: int) -> None:
         """Let `target` share the first `length` cells of `source`. Nothing is copied."""
         ...

@@ -20,6 +20,9 @@ from tools_server.errors import ModelLoadFailed
 MIN_PREFIX = 8
 """Prefixes shorter than this many tokens are not worth a sequence id."""
 
+DOCUMENT = 128
+"""Payloads of this many tokens are kept for the next question about them."""
+
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
@@ -54,13 +57,15 @@ class ChatEncoder:
     def encode(self, chat: Chat) -> Prompt:
         """Tokenise a chat up to where the answer begins.
 
-        Shareable prefixes end before the first payload (what every call of a skill has in common) and before the
-        last one (what calls with the same arguments, or about the same text, have in common).
+        Shareable prefixes end before the first payload (what every call of a skill has in common), before the last one
+        (what calls with the same arguments have in common), and behind a payload that is long enough to be a document
+        (what calls about the same document have in common).
         """
         mark = secrets.token_hex(8)
         rendered = self._render(chat.messages, mark)
         tokens: list[int] = []
         payloads: list[int] = []
+        documents: list[int] = []
         for index, piece in enumerate(rendered.split(mark)):
             if index % 2 == 0:
                 tokens += self._backend.tokenize(piece, special=True)
@@ -69,11 +74,13 @@ class ChatEncoder:
                 if span.payload:
                     payloads.append(len(tokens))
                 tokens += self._backend.tokenize(span.text, special=False)
+                if span.payload and len(tokens) - payloads[-1] >= DOCUMENT:
+                    documents.append(len(tokens))
         tokens += self._backend.tokenize(chat.assistant_prefix, special=False)
         if self._bos and tuple(tokens[: len(self._bos)]) != self._bos:
             tokens[:0] = self._bos
-            payloads = [at + len(self._bos) for at in payloads]
-        ends = {payloads[0], payloads[-1]} if payloads else set[int]()
+            payloads, documents = ([at + len(self._bos) for at in ends] for ends in (payloads, documents))
+        ends = {payloads[0], payloads[-1], *documents[-1:]} if payloads else set[int]()
         return Prompt(tuple(tokens), tuple(sorted(end for end in ends if MIN_PREFIX <= end < len(tokens))))
 
     def _render(self, messages: tuple[Message, ...], mark: str) -> str:

@@ -19,10 +19,11 @@ import anyio
 import anyio.to_thread
 
 from tools_server.engine import sequence as sequences
-from tools_server.engine.backend import Backend, join_pieces
+from tools_server.engine.backend import Backend
 from tools_server.engine.chat import ChatEncoder
 from tools_server.engine.grammar import GrammarCompiler, Matcher
 from tools_server.engine.scheduler import Scheduler
+from tools_server.engine.trie import Trie
 from tools_server.engine.types import (
     Adapter,
     Chat,
@@ -47,6 +48,9 @@ _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Answer = Generation | Scores
+
+LONG_TEXT = 20_000
+"""Characters from which on tokenising takes long enough to belong into a worker thread."""
 
 
 @dataclass(slots=True)
@@ -99,30 +103,30 @@ class LocalEngine:
         """Identity and limits of the loaded model."""
         return self._info
 
-    def encode(self, chat: Chat) -> Prompt:
+    async def encode(self, chat: Chat) -> Prompt:
         """Apply the chat template and tokenise."""
-        return self._chat.encode(chat)
+        length = sum(len(span.text) for message in chat.messages for span in message.content)
+        return await _off_the_loop(lambda: self._chat.encode(chat), length)
 
-    def tokenize(self, text: str) -> tuple[int, ...]:
-        """Tokenise plain text."""
-        return tuple(self._backend.tokenize(text, special=False))
+    async def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Count the tokens of each text."""
+        return await _off_the_loop(lambda: [len(self._tokens(text)) for text in texts], sum(map(len, texts)))
 
-    def detokenize(self, tokens: Sequence[int]) -> str:
-        """Turn tokens back into text."""
-        return join_pieces(self._backend, tokens)
-
-    def continuations(self, texts: Sequence[str]) -> tuple[tuple[int, ...], ...]:
+    async def continuations(self, texts: Sequence[str]) -> tuple[tuple[int, ...], ...]:
         """Tokenise a closed set, ending a text that is a prefix of another with the end-of-turn token."""
-        plain = [self.tokenize(text) for text in texts]
+        plain = [self._tokens(text) for text in texts]
         end = min(self._backend.eog_tokens)
         return tuple(
             (*tokens, end) if any(other != tokens and other[: len(tokens)] == tokens for other in plain) else tokens
             for tokens in plain
         )
 
-    def check(self, constraint: Constraint) -> None:
+    async def check(self, constraint: Constraint) -> None:
         """Compile a constraint without using it; raises InvalidArguments."""
-        self._grammars.matcher(constraint)
+        await self._matcher(constraint)
+
+    def _tokens(self, text: str) -> tuple[int, ...]:
+        return tuple(self._backend.tokenize(text, special=False))
 
     # Requests.
 
@@ -140,13 +144,14 @@ class LocalEngine:
     async def score(self, request: ScoreRequest) -> Scores:
         """Score a closed set; see `Engine.score`."""
         texts = request.continuations
-        if not texts or not all(texts) or len(set(texts)) < len(texts):
+        try:
+            trie = Trie(texts)
+        except ValueError as error:
             raise InvalidArguments(
-                f"A closed set needs distinct members of at least one token, got {len(texts)} of them.",
-                "Remove empty and repeated labels.",
-            )
+                f"The closed set of {len(texts)} cannot be scored: {error}.", "Remove empty and repeated labels."
+            ) from error
         self._check_size(request.prompt, sum(map(len, texts)), "tokens of labels")
-        answer = await self._submit(lambda settle: sequences.ScoreSequence(request, settle))
+        answer = await self._submit(lambda settle: sequences.ScoreSequence(request, trie, settle))
         if not isinstance(answer, Scores):
             raise TypeError(f"a scoring was answered with {type(answer).__name__}")
         return answer
@@ -160,14 +165,14 @@ class LocalEngine:
         """Free an adapter once no request uses it."""
         await self._run(lambda: self._scheduler.unload_adapter(adapter))
 
-    def stats(self) -> EngineStats:
+    async def stats(self) -> EngineStats:
         """Counters and load. A snapshot taken while the thread works may be one step old."""
         return self._scheduler.stats()
 
     async def aclose(self) -> None:
         """End every request with `EngineDied`, stop the thread and free the model."""
         self._inbox.put(_Close())
-        await anyio.to_thread.run_sync(self._thread.join)
+        await anyio.to_thread.run_sync(self._thread.join, abandon_on_cancel=True)
 
     # The caller's side of a request.
 
@@ -291,6 +296,13 @@ class LocalEngine:
                 case _:
                     pass
         self._backend.close()
+
+
+async def _off_the_loop(function: Callable[[], T], length: int) -> T:
+    """Run `function` here if its text is short, else in a worker thread."""
+    if length < LONG_TEXT:
+        return function()
+    return await anyio.to_thread.run_sync(function, abandon_on_cancel=True)
 
 
 def _settling(future: "Future[Answer]") -> sequences.Settle:

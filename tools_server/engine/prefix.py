@@ -6,7 +6,7 @@ prefix or a longer segment holds it. What a sequence will need beyond its segmen
 that a decode never finds the cache full.
 
 KV depends on the adapter (an adapter changes every hidden state), so a prefix is keyed by adapter and tokens; the
-model is the engine's one and only.
+model is the engine's one and only. Before the tokens that invoke an activated adapter the KV is the bare base's.
 """
 
 from collections import OrderedDict
@@ -102,9 +102,11 @@ class PrefixCache:
         return key in self._entries
 
     @staticmethod
-    def keys(adapter: Adapter | None, prompt: Prompt) -> list[PrefixKey]:
-        """Keys of the prompt's shareable prefixes, shortest first."""
-        return [PrefixKey(adapter, prompt.tokens[:length]) for length in prompt.prefixes]
+    def keys(adapter: Adapter | None, prompt: Prompt, activation: int = 0) -> list[PrefixKey]:
+        """Keys of the prompt's shareable prefixes, shortest first; up to `activation` the KV is the bare base's."""
+        return [
+            PrefixKey(None if length <= activation else adapter, prompt.tokens[:length]) for length in prompt.prefixes
+        ]
 
     def longest(self, keys: list[PrefixKey]) -> CachedPrefix | None:
         """The longest cached prefix among `keys`, which becomes the most recently used."""

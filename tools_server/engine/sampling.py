@@ -1,6 +1,7 @@
 """Drawing one token from one row of logits."""
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,10 +23,7 @@ def sample(logits: NDArray[np.float32], mask: Mask | None, sampling: Sampling, r
     Raises:
         ValueError: a logit is NaN, or the mask allows nothing.
     """
-    top = float(logits.max())
-    if math.isnan(top):
-        raise ValueError("the model produced NaN logits")
-    log_total = top + math.log(float(np.exp(logits - top).sum(dtype=np.float64)))
+    log_total = log_sum_exp(logits)
     if mask is None:
         ids, kept, allowed = None, logits, 1.0
     else:
@@ -55,16 +53,18 @@ def _draw(logits: NDArray[np.float32], noise: NDArray[np.float64], sampling: Sam
     return int(chances.argmax())
 
 
-def log_softmax_at(logits: NDArray[np.float32], ids: NDArray[np.intp]) -> NDArray[np.float64]:
-    """Natural log-probabilities of the tokens `ids` under one row of logits, shape (vocabulary,)."""
+def log_sum_exp(logits: NDArray[np.floating[Any]]) -> float:
+    """Log of the sum of the exponentials, in float64.
+
+    Raises:
+        ValueError: a logit is NaN.
+    """
     top = float(logits.max())
     if math.isnan(top):
         raise ValueError("the model produced NaN logits")
-    log_total = top + math.log(float(np.exp(logits - top).sum(dtype=np.float64)))
-    return logits[ids].astype(np.float64) - log_total
+    return top + math.log(float(np.exp(logits - top).sum(dtype=np.float64)))
 
 
-def log_normalise(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Subtract the log of the sum of exponentials: what comes out sums to one as probabilities."""
-    top = values.max()
-    return values - (top + np.log(np.exp(values - top).sum()))
+def log_softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Natural log-probabilities within `logits`: as probabilities they sum to one."""
+    return logits - log_sum_exp(logits)

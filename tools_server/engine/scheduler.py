@@ -5,6 +5,10 @@ first, for somebody waits for each of their tokens; prefill fills what room is l
 never stalls the others for more than one step. Adapters take turns: the one in use keeps its turn for a bounded
 number of tokens, then the one that has waited longest follows, so that no request waits for ever.
 
+Cells are reserved a stretch at a time. When they run out, the request that came last gives its own back and waits to be
+resumed: its prompt and what it has written so far are then decoded again (recomputation, as in vLLM: Kwon et al., 2023,
+arXiv:2309.06180). The request that came first always goes on, so all of them end.
+
 Everything here runs on the engine's thread.
 """
 
@@ -15,22 +19,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from tools_server.engine.adapters import AdapterPool
 from tools_server.engine.backend import Backend, Batch
-from tools_server.engine.prefix import KvBudget, PrefixCache
+from tools_server.engine.cache import KvCache
 from tools_server.engine.sequence import GenerationSequence, ScoreSequence, Sequence, State
 from tools_server.engine.trie import Node
 from tools_server.engine.types import Adapter, EngineStats, Generation, Scores
 from tools_server.errors import DeadlineExceeded, DecodeFailed, ToolsServerError
-
-TURN_TOKENS = 256
-"""Tokens that an adapter may decode before another one that has work is served."""
-
-MAX_ADAPTERS = 16
-"""Adapters kept loaded; beyond it the one that was served longest ago goes, once it is idle. A server whose skills
-are retrained while it runs would otherwise keep every version."""
-
-LEAVES = 64
-"""Sequence ids set aside for the label paths that are scored at once."""
 
 
 @dataclass(slots=True)
@@ -45,26 +40,16 @@ class Scheduler:
     """Runs sequences to their end. `step` does one decode and tells whether there is more to do."""
 
     def __init__(self, backend: Backend, *, max_sequences: int) -> None:
-        prefixes = backend.n_sequences - max_sequences - LEAVES
-        if prefixes < 1:
-            raise ValueError(f"{backend.n_sequences} sequence ids are too few for {max_sequences} requests")
         self._backend = backend
-        self._max_sequences = max_sequences
-        self._free_slots = list(range(max_sequences))
-        self._free_leaves = list(range(max_sequences, max_sequences + LEAVES))
-        self._free_prefix_slots = list(range(max_sequences + LEAVES, backend.n_sequences))
-        self._budget = KvBudget(backend.kv_cells)
-        self._prefixes = PrefixCache(self._budget, limit=prefixes)
+        self._cache = KvCache(backend, max_sequences=max_sequences)
+        self._adapters = AdapterPool(backend)
         self._waiting: deque[Sequence] = deque()
-        self._running: list[Sequence] = []
-        self._adapters: set[Adapter] = set()
-        self._retiring: set[Adapter] = set()
-        self._turn: Adapter | None = None
-        self._turn_tokens = 0
-        self._last_served: dict[Adapter | None, int] = {}
+        self._running: list[Sequence] = []  # in the order of their admission
+        self._stalled: set[int] = set()  # running sequences without cells for their next token, by id()
+        self._crowded = False  # somebody was preempted, and nobody has finished since
         self._counters = dict.fromkeys(
-            ("requests", "finished", "failed", "cancelled", "decodes", "decoded_tokens", "forced_tokens",
-             "cached_tokens", "adapter_switches"), 0
+            ("requests", "finished", "failed", "cancelled", "preempted", "decodes", "decoded_tokens", "forced_tokens",
+             "cached_tokens"), 0
         )  # fmt: skip
 
     # What the worker calls between steps.
@@ -82,18 +67,11 @@ class Scheduler:
 
     def load_adapter(self, adapter: Adapter) -> None:
         """Make an adapter ready; raises AdapterMismatch."""
-        self._retiring.discard(adapter)
-        if adapter not in self._adapters:
-            self._backend.load_adapter(adapter)
-            if len(self._adapters - self._retiring) >= MAX_ADAPTERS:
-                oldest = min(self._adapters - self._retiring, key=lambda a: self._last_served.get(a, -1))
-                self._retiring.add(oldest)
-            self._adapters.add(adapter)
+        self._adapters.load(adapter)
 
     def unload_adapter(self, adapter: Adapter) -> None:
-        """Free an adapter as soon as no running sequence uses it."""
-        if adapter in self._adapters:
-            self._retiring.add(adapter)
+        """Free an adapter as soon as no sequence uses it."""
+        self._adapters.retire(adapter)
 
     def abort(self, error: ToolsServerError) -> None:
         """End every request with `error`."""
@@ -114,14 +92,15 @@ class Scheduler:
         """Counters and load."""
         return EngineStats(
             **self._counters,
-            prefix_hits=self._prefixes.hits,
-            prefix_misses=self._prefixes.misses,
-            prefix_evictions=self._prefixes.evictions,
+            prefix_hits=self._cache.prefixes.hits,
+            prefix_misses=self._cache.prefixes.misses,
+            prefix_evictions=self._cache.prefixes.evictions,
+            adapter_switches=self._adapters.switches,
             adapters_loaded=len(self._adapters),
             waiting=len(self._waiting),
             running=len(self._running),
-            kv_cells=self._budget.cells,
-            kv_cells_used=self._budget.used,
+            kv_cells=self._cache.budget.cells,
+            kv_cells_used=self._cache.budget.used,
         )
 
     def step(self) -> bool:
@@ -129,6 +108,7 @@ class Scheduler:
         self._expire()
         self._retire()
         self._admit()
+        self._grow()
         if self._running:
             self._decode()
         return self.busy
@@ -150,73 +130,71 @@ class Scheduler:
                 )
 
     def _retire(self) -> None:
-        in_use = {sequence.adapter for sequence in [*self._running, *self._waiting]}
-        for adapter in self._retiring - in_use:
-            for entry in self._prefixes.forget(adapter):
-                self._free_prefix(entry.sequence)
-            self._backend.use_adapter(None)
-            self._backend.unload_adapter(adapter)
-            self._adapters.discard(adapter)
-            self._retiring.discard(adapter)
-            self._last_served.pop(adapter, None)
-            self._turn, self._turn_tokens = None, 0
+        for adapter in self._adapters.sweep({sequence.adapter for sequence in [*self._running, *self._waiting]}):
+            self._cache.forget(adapter)
 
     def _admit(self) -> None:
         # In order of arrival. A request whose prefix somebody is prefilling lets others pass; one that does not fit
         # lets nobody pass, or small requests would keep a large one out for ever.
+        if self._crowded and self._running:
+            return
         for sequence in list(self._waiting):
-            if not self._free_slots:
+            if not self._cache.has_slot:
                 return
-            keys = sequence.keys
-            if self._prefixes.being_built(keys):
-                continue
-            entry = self._prefixes.longest(keys)
-            cached = entry.segment.end if entry else 0
-            needed = sequence.needed_cells - cached
-            while self._budget.free < needed:
-                evicted = self._prefixes.evict(idle=True, keep=entry)
-                if evicted is None:
-                    break
-                self._free_prefix(evicted.sequence)
-            if self._budget.free < needed:
-                if self._running:
-                    return
-                # Alone on an otherwise empty cache: the kept prefix is what stands in its way.
-                if entry is not None and (evicted := self._prefixes.evict()):
-                    self._free_prefix(evicted.sequence)
-                    entry, cached, needed = None, 0, sequence.needed_cells
             try:
-                if sequence.adapter is not None:
-                    self.load_adapter(sequence.adapter)
+                self._ready_adapter(sequence)
             except ToolsServerError as error:
                 self._fail(sequence, error)
                 continue
+            if self._cache.prefixes.being_built(sequence.keys):
+                continue
+            if not self._cache.admit(sequence, alone=not self._running):
+                return
             self._waiting.remove(sequence)
-            self._start(sequence, cached, needed)
-            if entry is not None:
-                self._backend.copy_sequence(entry.sequence, sequence.slot, cached)
-                self._budget.hold(entry.segment)
-                sequence.segment = entry.segment
-            missing = [key for key in keys if len(key.tokens) > cached]
-            self._prefixes.hits += cached > 0
-            self._prefixes.misses += bool(keys) and not cached
-            sequence.to_publish = deque(missing)
-            self._prefixes.announce(missing, sequence)
-            self._counters["cached_tokens"] += cached
+            self._running.append(sequence)
+            self._counters["cached_tokens"] += sequence.decoded
             if isinstance(sequence, GenerationSequence) and (result := sequence.finished_early()):
                 self._finish(sequence, result)
 
-    def _start(self, sequence: Sequence, cached: int, needed: int) -> None:
-        self._budget.reserve(needed)
-        sequence.reserved = needed
-        sequence.start(self._free_slots.pop(), cached)
-        self._running.append(sequence)
+    def _ready_adapter(self, sequence: Sequence) -> None:
+        if sequence.adapter is not None:
+            self._adapters.load(sequence.adapter)
+        if sequence.activation is None:
+            sequence.activate(() if sequence.adapter is None else self._backend.invocation(sequence.adapter))
+
+    def _grow(self) -> None:
+        """Find cells for what comes next: from idle prefixes, else from the generation that was admitted last."""
+        self._stalled.clear()
+        for sequence in list(self._running):
+            while sequence.state is State.RUNNING and not self._cache.grow(sequence):
+                later = self._running[self._running.index(sequence) + 1 :]
+                victims = [other for other in later if isinstance(other, GenerationSequence)]
+                if victims:
+                    self._preempt(victims[-1])
+                else:
+                    self._stalled.add(id(sequence))  # until one of those before it has finished
+                    break
+
+    def _preempt(self, sequence: Sequence) -> None:
+        self._counters["preempted"] += 1
+        self._crowded = True
+        self._running.remove(sequence)
+        self._cache.release(sequence)
+        sequence.state = State.WAITING
+        self._waiting.appendleft(sequence)
 
     # One decode.
 
     def _decode(self) -> None:
-        adapter = self._choose_adapter()
-        group = [s for s in self._running if s.adapter == adapter]
+        running = [s for s in self._running if id(s) not in self._stalled]
+        # A score sequence that waits for leaves which another adapter's sequences hold has nothing to decode now.
+        ready = {
+            s.adapter_now
+            for s in running
+            if s.pending or (isinstance(s, ScoreSequence) and (s.steps or self._cache.has_leaf))
+        }
+        adapter = self._adapters.choose(ready)
+        group = [s for s in running if s.adapter_now == adapter]
         batch, outputs = Batch(), list[_Output]()
         generating = [s for s in group if s.pending and not s.prefilling]
         prefilling = [s for s in group if s.pending and s.prefilling]
@@ -241,28 +219,12 @@ class Scheduler:
             return
         self._counters["decodes"] += 1
         self._counters["decoded_tokens"] += len(batch)
-        self._turn_tokens += len(batch)
-        self._last_served[adapter] = self._counters["decodes"]
+        self._adapters.served(adapter, len(batch))
         for sequence, count in taken:
             sequence.decoded += count
-            self._publish_prefixes(sequence)
+            self._cache.publish(sequence)
         for row, output in enumerate(outputs):
             self._observe(output, logits[row])
-
-    def _choose_adapter(self) -> Adapter | None:
-        # A score sequence that waits for leaves which another adapter's sequences hold has nothing to decode now.
-        ready = {
-            s.adapter
-            for s in self._running
-            if s.pending or (isinstance(s, ScoreSequence) and (s.steps or self._free_leaves))
-        }
-        if self._turn in ready and (self._turn_tokens < TURN_TOKENS or len(ready) == 1):
-            return self._turn
-        others = ready - {self._turn} if len(ready) > 1 else ready
-        self._turn = min(others, key=lambda adapter: self._last_served.get(adapter, -1))
-        self._turn_tokens = 0
-        self._counters["adapter_switches"] += 1
-        return self._turn
 
     def _take_score_steps(
         self, group: list[Sequence], batch: Batch, outputs: list[_Output]
@@ -271,18 +233,14 @@ class Scheduler:
         for sequence in group:
             if not isinstance(sequence, ScoreSequence) or sequence.pending:
                 continue
-            wanted = min(sequence.wants_leaves, len(self._free_leaves))
-            if wanted:
-                leaves = [self._free_leaves.pop() for _ in range(wanted)]
-                for leaf in leaves:
-                    self._backend.copy_sequence(sequence.slot, leaf, len(sequence.prompt))
-                sequence.begin_wave(leaves)
+            self._cache.give_leaves(sequence)
             room = min(self._backend.n_batch - len(batch), self._backend.n_outputs - batch.n_outputs)
             count = min(room, len(sequence.steps))
             for _ in range(count):
                 step = sequence.steps.popleft()
-                batch.add(step.token, step.position, step.sequences, output=True)
-                outputs.append(_Output(sequence, step.node))
+                batch.add(step.token, step.position, step.sequences, output=step.node is not None)
+                if step.node is not None:
+                    outputs.append(_Output(sequence, step.node))
             if count:
                 # Leaves hold these cells, not the slot: nothing is added to `decoded`.
                 taken.append((sequence, 0))
@@ -294,6 +252,8 @@ class Scheduler:
         taken: list[tuple[Sequence, int]] = []
         for sequence in sequences:
             count = min(self._backend.n_batch - len(batch), limit, len(sequence.pending))
+            if sequence.decoded < (sequence.activation or 0):
+                count = min(count, (sequence.activation or 0) - sequence.decoded)
             if count == len(sequence.pending) and batch.n_outputs == self._backend.n_outputs:
                 count -= 1  # no row left for its logits: its last token waits for the next step
             if count <= 0:
@@ -315,7 +275,7 @@ class Scheduler:
             if output.node is not None and isinstance(sequence, ScoreSequence):
                 result = sequence.observe_node(output.node, logits)
                 if not sequence.steps and not sequence.open_nodes:
-                    self._free_wave(sequence)
+                    self._cache.free_leaves(sequence)
             else:
                 result = sequence.observe(logits)
         except DecodeFailed as error:
@@ -325,21 +285,6 @@ class Scheduler:
         else:
             if result is not None:
                 self._finish(sequence, result)
-
-    def _publish_prefixes(self, sequence: Sequence) -> None:
-        while sequence.to_publish and len(sequence.to_publish[0].tokens) <= sequence.decoded:
-            key = sequence.to_publish.popleft()
-            if key in self._prefixes:
-                continue
-            if self._prefixes.full and (evicted := self._prefixes.evict()):
-                self._free_prefix(evicted.sequence)
-            slot = self._free_prefix_slots.pop()
-            self._backend.copy_sequence(sequence.slot, slot, len(key.tokens))
-            segment = self._budget.grow(sequence.segment, len(key.tokens))
-            sequence.reserved -= segment.end - segment.start
-            self._budget.drop(sequence.segment)
-            sequence.segment = segment
-            self._prefixes.add(key, slot, segment)
 
     # Endings: every sequence goes through `_release` exactly once.
 
@@ -359,21 +304,6 @@ class Scheduler:
             self._waiting.remove(sequence)
         else:
             self._running.remove(sequence)
-            if isinstance(sequence, ScoreSequence):
-                self._free_wave(sequence)
-            self._backend.clear_sequence(sequence.slot)
-            self._free_slots.append(sequence.slot)
-            self._budget.release(sequence.reserved)
-            self._budget.drop(sequence.segment)
-            self._prefixes.withdraw(sequence)
+            self._cache.release(sequence)
         sequence.state = State.FINISHED
-
-    def _free_wave(self, sequence: ScoreSequence) -> None:
-        for leaf in sequence.leaves:
-            self._backend.clear_sequence(leaf)
-        self._free_leaves.extend(sequence.leaves)
-        sequence.leaves = []
-
-    def _free_prefix(self, slot: int) -> None:
-        self._backend.clear_sequence(slot)
-        self._free_prefix_slots.append(slot)
+        self._crowded = False

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tools_server.engine.backend import Batch, Logits
+from tools_server.engine.cache import LEAVES
 from tools_server.engine.local import LocalEngine
-from tools_server.engine.scheduler import LEAVES
 from tools_server.engine.types import Adapter, ModelInfo
 from tools_server.errors import DecodeFailed
 
@@ -60,6 +60,7 @@ class ScriptedBackend:
     closed: threading.Event = field(default_factory=threading.Event)
     decodes: list[tuple[Adapter | None, int]] = field(default_factory=list[tuple[Adapter | None, int]])
     loaded: set[Adapter] = field(default_factory=set[Adapter])
+    invocations: dict[Adapter, tuple[int, ...]] = field(default_factory=dict[Adapter, tuple[int, ...]])
     _adapter: Adapter | None = None
     _cache: dict[int, dict[int, tuple[int, Adapter | None]]] = field(
         default_factory=dict[int, dict[int, tuple[int, Adapter | None]]]
@@ -129,13 +130,23 @@ class ScriptedBackend:
 
     def _row(self, sequence: int) -> NDArray[np.float32]:
         cells = [self._cache[sequence][i] for i in range(len(self._cache[sequence]))]
-        foreign = {adapter for _, adapter in cells} - {self._adapter}
+        foreign = self._foreign(cells)
         text = b"".join(self.piece(token) for token, _ in cells).decode("utf-8", errors="replace")
         # KV made under another adapter changes the answer, as it does in a real model.
         wanted = self.script(text, self._adapter) if not foreign else hashed(text + repr(foreign), self._adapter)
         row = np.linspace(0.0, 0.5, VOCABULARY, dtype=np.float32)
         row[wanted.encode()[0] if wanted else EOS] = 10.0
         return row
+
+    def _foreign(self, cells: list[tuple[int, Adapter | None]]) -> set[Adapter | None]:
+        """Whose KV there is that should not be there."""
+        invocation = self.invocations.get(self._adapter) if self._adapter else None
+        if not invocation:
+            return {adapter for _, adapter in cells} - {self._adapter}
+        tokens = tuple(token for token, _ in cells)
+        start = max(at for at in range(len(tokens)) if tokens[at : at + len(invocation)] == invocation)
+        before, after = cells[:start], cells[start:]
+        return ({adapter for _, adapter in before} - {None}) | ({adapter for _, adapter in after} - {self._adapter})
 
     def load_adapter(self, adapter: Adapter) -> None:
         """Remember it."""
@@ -150,6 +161,10 @@ class ScriptedBackend:
         if adapter is not None and adapter not in self.loaded:
             raise DecodeFailed(f"adapter {adapter.sha256[:12]} is not loaded", "")
         self._adapter = adapter
+
+    def invocation(self, adapter: Adapter) -> tuple[int, ...]:
+        """What the test said."""
+        return self.invocations.get(adapter, ())
 
     def copy_sequence(self, source: int, target: int, length: int) -> None:
         """Share the first cells."""

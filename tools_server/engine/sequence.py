@@ -1,8 +1,8 @@
 """The mutable progress of one request: what must be decoded next, and what its logits mean.
 
-A sequence is WAITING until it is admitted, RUNNING while it holds cells, FINISHED once its ticket has been settled.
-The scheduler takes tokens from `pending` into batches and hands back logits; everything a request is about happens
-in `observe`.
+A sequence is WAITING until it is admitted (and again after it was preempted), RUNNING while it holds cells, FINISHED
+once its ticket has been settled. The scheduler takes tokens from `pending` into batches and hands back logits;
+everything a request is about happens in `observe`.
 """
 
 import time
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from tools_server.engine.backend import Tokenizer, join_pieces
 from tools_server.engine.grammar import Matcher
 from tools_server.engine.prefix import PrefixCache, PrefixKey, Segment
-from tools_server.engine.sampling import log_normalise, sample
+from tools_server.engine.sampling import sample
 from tools_server.engine.trie import Node, Trie
 from tools_server.engine.types import (
     Adapter,
@@ -32,9 +32,14 @@ from tools_server.engine.types import (
     Token,
     Usage,
 )
+from tools_server.errors import AdapterMismatch
 
 Settle = Callable[[Generation | Scores | Exception], None]
 """Receives the one result or error of a request; called at most once, on the engine's thread."""
+
+
+STRETCH = 128
+"""Tokens of an answer for which cells are reserved at a time."""
 
 
 class State(Enum):
@@ -47,7 +52,7 @@ class State(Enum):
 
 @dataclass(slots=True)
 class Step:
-    """One token to decode: its position, the sequence ids that share it, and the trie node it leads to, if any."""
+    """A token to decode: its position, the sequence ids that share it, and the trie node that it completes, if any."""
 
     token: int
     position: int
@@ -68,7 +73,8 @@ class Sequence(ABC):
     decoded: int = 0  # tokens whose KV is in the cache, all of `slot`'s positions
     cached: int = 0  # of those, how many came from a cached prefix
     pending: deque[int] = field(default_factory=deque[int])
-    keys: list[PrefixKey] = field(init=False)  # of the prompt's shareable prefixes, shortest first
+    activation: int | None = None  # position from which on the adapter acts; None until the adapter is loaded
+    keys: list[PrefixKey] = field(default_factory=list[PrefixKey])  # of the prompt's shareable prefixes, shortest first
     segment: Segment | None = None
     reserved: int = 0  # cells set aside beyond `segment`
     to_publish: deque[PrefixKey] = field(default_factory=deque[PrefixKey])
@@ -76,26 +82,42 @@ class Sequence(ABC):
     admitted: float = 0.0
     first_token: float = 0.0
 
-    def __post_init__(self) -> None:
-        self.keys = PrefixCache.keys(self.adapter, self.prompt)
-
     @property
     @abstractmethod
-    def needed_cells(self) -> int:
-        """Cells that the request may come to hold, shared ones included."""
+    def next_cells(self) -> int:
+        """Cells to reserve for the time being, shared ones included."""
 
     @property
     def prefilling(self) -> bool:
         """Whether its prompt is still being decoded."""
         return self.decoded < len(self.prompt)
 
+    @property
+    def adapter_now(self) -> Adapter | None:
+        """What the next token is decoded under: before the activation, the bare base."""
+        return None if self.decoded < (self.activation or 0) else self.adapter
+
+    def activate(self, invocation: tuple[int, ...]) -> None:
+        """Settle from where on the adapter acts: the last `invocation` in the prompt, or all of it if that is empty.
+
+        Activated LoRA: Greenewald et al., 2025, arXiv:2504.12397. Everything before is the bare base's, so its KV is
+        shared with whoever has the same tokens there, under whatever adapter.
+
+        Raises:
+            AdapterMismatch: the prompt does not invoke the adapter.
+        """
+        self.activation = _find_last(self.prompt.tokens, invocation) if invocation else 0
+        self.keys = PrefixCache.keys(self.adapter, self.prompt, self.activation)
+
     def start(self, slot: int, cached: int) -> None:
         """Begin running in `slot`, whose first `cached` cells are there already."""
         self.state = State.RUNNING
         self.slot = slot
-        self.decoded = self.cached = cached
+        self.decoded = cached
         self.pending = deque(self.prompt.tokens[cached:])
-        self.admitted = time.monotonic()
+        if not self.admitted:
+            self.cached = cached
+            self.admitted = time.monotonic()
 
     @abstractmethod
     def observe(self, logits: NDArray[np.float32]) -> Generation | Scores | None:
@@ -127,14 +149,17 @@ class GenerationSequence(Sequence):
         self._rng = np.random.default_rng(request.sampling.seed)
 
     @property
-    def needed_cells(self) -> int:
-        """Prompt and token budget."""
-        return len(self.prompt) + self._request.max_tokens
+    def next_cells(self) -> int:
+        """Prompt, what has been written, and a stretch of what is to come."""
+        return len(self.prompt) + min(len(self._tokens) + STRETCH, self._request.max_tokens)
 
     def start(self, slot: int, cached: int) -> None:
-        """Begin, with what the constraint forces at the very start joined to the prompt's prefill."""
+        """Begin, with what the constraint forces at the very start joined to the prompt's prefill; or resume."""
+        resumed = bool(self._tokens)
         super().start(slot, cached)
-        self._take_forced()
+        self.pending.extend(token.id for token in self._tokens)
+        if not resumed:
+            self._take_forced()
 
     def _take_forced(self) -> None:
         if self._matcher is None:
@@ -184,22 +209,26 @@ class GenerationSequence(Sequence):
 
 
 class ScoreSequence(Sequence):
-    """Scores a closed set: the prompt once, then the trie's inner nodes, each path under a sequence id of its own."""
+    """Scores a closed set: the prompt once, then where labels part, each path under a sequence id of its own."""
 
-    def __init__(self, request: ScoreRequest, settle: Settle) -> None:
+    def __init__(self, request: ScoreRequest, trie: Trie, settle: Settle) -> None:
         super().__init__(request.prompt, request.adapter, request.deadline, settle)
-        self._trie = Trie(request.continuations)
-        self._inner = self._trie.inner_nodes()
+        self._trie = trie
         self._paths: deque[list[Node]] = deque()
         self._open: set[int] = set()  # nodes of this wave that have not been observed yet, by id()
-        self._counted: set[int] = set()  # nodes that are in the scores, by id()
+        self._stepped = 0
         self.steps: deque[Step] = deque()
         self.leaves: list[int] = []  # sequence ids held by this wave
 
     @property
-    def needed_cells(self) -> int:
+    def next_cells(self) -> int:
         """Prompt and inner nodes; waves free their cells, so this is the most at any time."""
-        return len(self.prompt) + self._inner
+        return len(self.prompt) + self._trie.inner_tokens
+
+    @property
+    def base_cells(self) -> int:
+        """Cells that every path begins with: the prompt, and what all labels begin with."""
+        return len(self.prompt) + len(self._trie.root.edge)
 
     @property
     def wants_leaves(self) -> int:
@@ -211,6 +240,11 @@ class ScoreSequence(Sequence):
         """Nodes of this wave whose logits are still to come."""
         return len(self._open)
 
+    def start(self, slot: int, cached: int) -> None:
+        """Begin, with what all labels begin with joined to the prompt's prefill."""
+        super().start(slot, cached)
+        self.pending.extend(self._trie.root.edge)
+
     def begin_wave(self, leaves: list[int]) -> None:
         """Lay out the next `len(leaves)` paths, sharing the nodes that they have in common."""
         self.leaves = leaves
@@ -221,9 +255,17 @@ class ScoreSequence(Sequence):
                 if id(node) not in through:
                     order.append(node)
                 through.setdefault(id(node), []).append(leaf)
-        base = len(self.prompt)
-        self.steps = deque(Step(n.token, base + n.depth - 1, tuple(through[id(n)]), n) for n in order)
-        self._open = {id(n) for n in order}
+        self.steps = deque(step for node in order for step in self._steps_to(node, tuple(through[id(node)])))
+        self._stepped += len(self.steps)
+        self._open = {id(node) for node in order}
+
+    def _steps_to(self, node: Node, leaves: tuple[int, ...]) -> list[Step]:
+        start = len(self.prompt) + node.depth - len(node.edge)
+        last = len(node.edge) - 1
+        return [
+            Step(token, start + offset, leaves, node if offset == last else None)
+            for offset, token in enumerate(node.edge)
+        ]
 
     def observe(self, logits: NDArray[np.float32]) -> Scores | None:
         """Take the logits after the prompt."""
@@ -233,20 +275,27 @@ class ScoreSequence(Sequence):
         return self._result_if_done()
 
     def observe_node(self, node: Node, logits: NDArray[np.float32]) -> Scores | None:
-        """Take the logits after an inner node. A later wave may decode it again: it counts once."""
+        """Take the logits after an inner node. A later wave may decode it again, to the same end."""
         self._open.discard(id(node))
-        if id(node) not in self._counted:
-            self._counted.add(id(node))
-            self._trie.observe(node, logits)
+        self._trie.observe(node, logits)
         return self._result_if_done()
 
     def _result_if_done(self) -> Scores | None:
         if self._paths or self._open:
             return None
-        raw = self._trie.scores
         return Scores(
-            raw=tuple(raw.tolist()),
-            normalised=tuple(log_normalise(raw).tolist()),
-            usage=Usage(len(self.prompt) + self._inner, self.cached, 0, 0),
+            logprobs=tuple(self._trie.logprobs()),
+            mass=self._trie.mass,
+            usage=Usage(self.base_cells + self._stepped, self.cached, 0, 0),
             timings=self.timings(),
         )
+
+
+def _find_last(tokens: tuple[int, ...], invocation: tuple[int, ...]) -> int:
+    for start in range(len(tokens) - len(invocation), -1, -1):
+        if tokens[start : start + len(invocation)] == invocation:
+            return start
+    raise AdapterMismatch(
+        f"The adapter acts from its invocation tokens {list(invocation)} on, which are not in the prompt.",
+        "Put the text that invokes it into the skill's prompt, behind the document.",
+    )

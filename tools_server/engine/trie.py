@@ -1,65 +1,99 @@
-"""The trie of a closed set of continuations: what must be decoded to score each of them exactly.
+"""The trie of a closed set of continuations: what must be decoded to tell how likely each of them is.
 
-ln P(t1 … tn | prompt) is the sum over i of ln P(ti | prompt, t1 … ti-1), so the logits of every proper prefix are
-needed, and continuations with a common beginning share them. Only inner nodes are decoded: after the last token of
-a continuation there is nothing left to score.
+The probability of a continuation is the one that constrained decoding gives it: wherever members of the set part, the
+model's probabilities of the tokens that they go on with are divided by their sum; where they do not part there is
+nothing to decide. So logits are needed only where members part (an inner node), a member's common beginnings with
+others are decoded once, and the end of a member, from where it is alone, is never decoded. Labels whose first tokens
+differ, which is the usual case, need no decode but the prompt's.
+
+What leaves a node is known before anything below it is decoded, so a branch that the model gives next to nothing can be
+left alone: its members share its probability evenly, and none of them is off by more than that.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tools_server.engine.sampling import log_softmax_at
+from tools_server.engine.sampling import log_softmax, log_sum_exp
+
+NEGLIGIBLE = math.log(1e-4)
+"""Log-probability below which a branch is not looked into."""
 
 
 @dataclass(slots=True)
 class Node:
-    """An inner node: the token that leads to it, its depth (the root, the prompt itself, has 0), its children.
+    """Where members part, or where one is alone (then `children` is empty).
 
-    `members` are the indices of the continuations that pass through it.
+    `edge` are the tokens that lead here from the parent, `depth` how many tokens lead here from the prompt;
+    `members` are the indices of the continuations that pass through, `logprob` is ln P(here | prompt).
     """
 
-    token: int
+    edge: tuple[int, ...]
     depth: int
     members: list[int]
-    children: dict[int, "Node | None"] = field(default_factory=dict[int, "Node | None"])
+    children: list["Node"] = field(default_factory=list["Node"])
+    logprob: float = 0.0
+    observed: bool = False
 
 
 class Trie:
-    """Scores `continuations`, a set without repeats and without empty members, as logits arrive."""
+    """Tells log-probabilities of `continuations`; `root.edge` is what they all begin with, decoded with the prompt.
+
+    Raises:
+        ValueError: there are none, one is empty, or one is the beginning of another.
+    """
 
     def __init__(self, continuations: Sequence[Sequence[int]]) -> None:
-        self.scores: NDArray[np.float64] = np.zeros(len(continuations))
+        if not continuations or not all(continuations):
+            raise ValueError("it needs members of at least one token each")
         self._continuations = continuations
-        self.root = Node(token=-1, depth=0, members=list(range(len(continuations))))
-        self._expand(self.root)
+        self.mass = 0.0
+        everybody = list(range(len(continuations)))
+        if len(continuations) == 1:
+            self.root = Node((), 0, everybody, [Node(tuple(continuations[0]), len(continuations[0]), everybody)])
+        else:
+            self.root = self._grow(everybody, 0)
 
-    def _expand(self, node: Node) -> None:
-        groups: dict[int, list[int]] = {}
-        for member in node.members:
-            if len(self._continuations[member]) > node.depth:
-                groups.setdefault(self._continuations[member][node.depth], []).append(member)
-        for token, members in groups.items():
-            longer = [m for m in members if len(self._continuations[m]) > node.depth + 1]
-            child = Node(token, node.depth + 1, members) if longer else None
-            node.children[token] = child
-            if child is not None:
-                self._expand(child)
+    def _grow(self, members: list[int], depth: int) -> Node:
+        first = self._continuations[members[0]]
+        if len(members) == 1:
+            return Node(tuple(first[depth:]), len(first), members)
+        end = depth
+        while True:
+            groups: dict[int, list[int]] = {}
+            for member in members:
+                if len(self._continuations[member]) == end:
+                    raise ValueError(f"member {member + 1} is the beginning of another one, or the same")
+                groups.setdefault(self._continuations[member][end], []).append(member)
+            if len(groups) > 1:
+                break
+            end += 1
+        node = Node(tuple(first[depth:end]), end, members)
+        node.children = [self._grow(group, end) for group in groups.values()]
+        return node
 
     def observe(self, node: Node, logits: NDArray[np.float32]) -> None:
-        """Take the logits after `node`, shape (vocabulary,), into the scores of all that pass through it."""
-        members = [m for m in node.members if len(self._continuations[m]) > node.depth]
-        ids = np.array([self._continuations[m][node.depth] for m in members], dtype=np.intp)
-        self.scores[members] += log_softmax_at(logits, ids)
+        """Take the logits after an inner node, shape (vocabulary,), into what its children are worth.
+
+        Raises:
+            ValueError: a logit is NaN.
+        """
+        chosen = logits[[child.edge[0] for child in node.children]].astype(np.float64)
+        for child, logprob in zip(node.children, log_softmax(chosen).tolist(), strict=True):
+            child.logprob = node.logprob + logprob
+        node.observed = True
+        if node is self.root:
+            self.mass = math.exp(min(0.0, log_sum_exp(chosen) - log_sum_exp(logits)))
 
     def paths(self) -> list[list[Node]]:
-        """Paths from below the root to each deepest inner node, in depth-first order; empty when all end at once."""
+        """Paths of inner nodes worth a look, from below the root to each deepest one, in depth-first order."""
         found: list[list[Node]] = []
 
         def walk(node: Node, path: list[Node]) -> None:
-            below = [child for child in node.children.values() if child is not None]
+            below = [child for child in node.children if child.children and child.logprob >= NEGLIGIBLE]
             if not below and path:
                 found.append(path)
             for child in below:
@@ -68,6 +102,26 @@ class Trie:
         walk(self.root, [])
         return found
 
-    def inner_nodes(self) -> int:
-        """How many nodes are decoded beside the prompt."""
-        return len({id(node) for path in self.paths() for node in path})
+    @property
+    def inner_tokens(self) -> int:
+        """Tokens that may have to be decoded beside the prompt, at most."""
+
+        def count(node: Node) -> int:
+            return len(node.edge) + sum(map(count, node.children)) if node.children else 0
+
+        return count(self.root)
+
+    def logprobs(self) -> list[float]:
+        """ln P of each continuation within the set; the probabilities sum to one."""
+        result = [0.0] * len(self._continuations)
+
+        def walk(node: Node) -> None:
+            if node.observed:
+                for child in node.children:
+                    walk(child)
+                return
+            for member in node.members:
+                result[member] = node.logprob - math.log(len(node.members))
+
+        walk(self.root)
+        return result

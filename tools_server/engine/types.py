@@ -102,7 +102,7 @@ class GenerationRequest:
 
 @dataclass(frozen=True, slots=True)
 class ScoreRequest:
-    """Give the log-probability of each continuation of `prompt`: a closed set, no two alike, none empty."""
+    """Tell how likely each continuation of `prompt` is among them: no two alike, none the beginning of another."""
 
     prompt: Prompt
     continuations: tuple[tuple[int, ...], ...]
@@ -173,11 +173,13 @@ class Generation:
 class Scores:
     """Answer to a `ScoreRequest`, in its order.
 
-    `raw[i]` is ln P(continuation i | prompt); `normalised[i]` is the same after dividing by the sum over the set.
+    `logprobs[i]` is ln P(continuation i | prompt, the answer is in the set), as constrained decoding has it: wherever
+    members part, the model's distribution over what they go on with, normalised. Their probabilities sum to one.
+    `mass` is the probability that the model, unconstrained, would begin with any of them: low where none fits.
     """
 
-    raw: tuple[float, ...]
-    normalised: tuple[float, ...]
+    logprobs: tuple[float, ...]
+    mass: float
     usage: Usage
     timings: Timings
 
@@ -201,6 +203,7 @@ class EngineStats:
     finished: int = 0
     failed: int = 0
     cancelled: int = 0
+    preempted: int = 0
     decodes: int = 0
     decoded_tokens: int = 0
     forced_tokens: int = 0
@@ -228,23 +231,19 @@ class Engine(Protocol):
         """Identity and limits of the loaded model."""
         ...
 
-    def encode(self, chat: Chat) -> Prompt:
+    async def encode(self, chat: Chat) -> Prompt:
         """Apply the model's chat template and tokenise; payload spans can never become special tokens."""
         ...
 
-    def tokenize(self, text: str) -> tuple[int, ...]:
-        """Tokenise plain text: no special tokens are parsed and none is added."""
+    async def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Count the tokens of each text, taken as plain text: no special tokens are parsed and none is added."""
         ...
 
-    def detokenize(self, tokens: Sequence[int]) -> str:
-        """Turn tokens back into text; bytes that are no UTF-8 become U+FFFD."""
-        ...
-
-    def continuations(self, texts: Sequence[str]) -> tuple[tuple[int, ...], ...]:
+    async def continuations(self, texts: Sequence[str]) -> tuple[tuple[int, ...], ...]:
         """Tokenise a closed set for `ScoreRequest`, ending a text that is a prefix of another with end-of-turn."""
         ...
 
-    def check(self, constraint: Constraint) -> None:
+    async def check(self, constraint: Constraint) -> None:
         """Compile a constraint without using it.
 
         Raises:
@@ -278,12 +277,12 @@ class Engine(Protocol):
         """Score a closed set. Raises as `generate` does."""
         ...
 
-    def stats(self) -> EngineStats:
+    async def stats(self) -> EngineStats:
         """Counters and load."""
         ...
 
     async def aclose(self) -> None:
-        """End every request with `EngineDied`, stop the thread and free the model."""
+        """End every request with `EngineDied` and free what this engine holds."""
         ...
 
 

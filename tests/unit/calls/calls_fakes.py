@@ -82,14 +82,17 @@ class FakeEngine:
     def detokenize(self, tokens: Sequence[int]) -> str:
         return "".join(self._words[token] for token in tokens)
 
-    def encode(self, chat: Chat) -> Prompt:
+    async def encode(self, chat: Chat) -> Prompt:
         text = "".join(f"<{m.role}> {''.join(span.text for span in m.content)}\n" for m in chat.messages)
         return Prompt(self.tokenize(text + chat.assistant_prefix))
 
-    def continuations(self, texts: Sequence[str]) -> tuple[tuple[int, ...], ...]:
+    async def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        return [len(self.tokenize(text)) for text in texts]
+
+    async def continuations(self, texts: Sequence[str]) -> tuple[tuple[int, ...], ...]:
         return tuple(self.tokenize(text) for text in texts)
 
-    def check(self, constraint: Constraint) -> None:
+    async def check(self, constraint: Constraint) -> None:
         self.checked.append(constraint)
         self.refuse(constraint)
 
@@ -109,7 +112,7 @@ class FakeEngine:
         raw = [math.log(self.weigh(prompt, self.detokenize(c).strip())) for c in request.continuations]
         total = math.log(sum(math.exp(value) for value in raw))
         usage = Usage(prompt=len(request.prompt), cached=1)
-        return Scores(tuple(raw), tuple(value - total for value in raw), usage, Timings(0.1, 0.2, 0.2))
+        return Scores(tuple(value - total for value in raw), 1.0, usage, Timings(0.1, 0.2, 0.2))
 
     async def _serve(self, request: GenerationRequest | ScoreRequest) -> str:
         prompt = self.detokenize(request.prompt.tokens)
@@ -129,7 +132,7 @@ class FakeEngine:
             self.running -= 1
         return prompt
 
-    def stats(self) -> EngineStats:
+    async def stats(self) -> EngineStats:
         return EngineStats()
 
     async def aclose(self) -> None:

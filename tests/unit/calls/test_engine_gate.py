@@ -8,7 +8,7 @@ import pytest
 from tests.unit.calls.calls_fakes import FakeEngine
 from tools_server.calls.engine_gate import EngineGate
 from tools_server.engine.types import Engine
-from tools_server.errors import ChecksumMismatch, EngineDied, ModelLoadFailed
+from tools_server.errors import ChecksumMismatch, EngineDied, HostUnavailable, ModelLoadFailed
 
 
 class SlowLoad:
@@ -89,6 +89,27 @@ async def test_a_failed_load_fails_every_call_with_its_own_error() -> None:
                 await gate.get()
     assert gate.state == "failed"
     assert load.calls == 1
+    await gate.aclose()
+
+
+async def test_a_host_that_could_not_be_reached_is_tried_again_by_the_next_call() -> None:
+    engine = FakeEngine()
+    outcomes = [HostUnavailable("nobody listens", ""), HostUnavailable("nobody listens", ""), engine]
+
+    def connect() -> FakeEngine:
+        outcome = outcomes.pop(0)
+        if isinstance(outcome, HostUnavailable):
+            raise outcome
+        return outcome
+
+    gate = EngineGate(connect)
+    with anyio.fail_after(5):
+        for _ in range(2):
+            with pytest.raises(HostUnavailable, match="nobody listens"):
+                await gate.get()
+            assert gate.state == "failed"
+        assert await gate.get() is engine
+    assert gate.state == "ready"
     await gate.aclose()
 
 

@@ -3,17 +3,20 @@
 import math
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from itertools import pairwise
+from unittest import mock
 
 import anyio
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tools_server.engine import sequence
+from tools_server.engine.adapters import MAX_ADAPTERS
 from tools_server.engine.backend import Batch
-from tools_server.engine.scheduler import MAX_ADAPTERS
+from tools_server.engine.cache import LEAVES
 from tools_server.engine.scripted import VOCABULARY, ScriptedBackend, ScriptedEngine, hashed, saying
 from tools_server.engine.types import (
     Adapter,
@@ -36,6 +39,8 @@ from tools_server.errors import (
 
 BASE = "0" * 64
 A, B, C = (Adapter(sha256=letter * 64, base_sha256=BASE, name=letter) for letter in "abc")
+INVOKED = Adapter(sha256="d" * 64, base_sha256=BASE, name="activated")
+INVOCATION = tuple(b": ")
 
 
 def prompt(text: str, *prefixes: int) -> Prompt:
@@ -119,7 +124,7 @@ async def test_an_answer_that_is_forced_altogether_needs_no_decode():
         answer = await engine.generate(GenerationRequest(prompt("p"), 80, as_json_schema(schema)))
         assert answer.text == '{"a":1}'
         assert engine.backend.decodes == []
-        assert engine.stats().kv_cells_used == 0
+        assert (await engine.stats()).kv_cells_used == 0
 
 
 async def test_a_budget_that_runs_out_says_so():
@@ -130,20 +135,68 @@ async def test_a_budget_that_runs_out_says_so():
     assert answer.usage.completion == 9
 
 
-async def test_scores_are_the_exact_log_probabilities_of_each_label_alone():
-    labels = ["card", "card payment", "cash", "x", "transfer"]
+async def test_scores_are_the_probabilities_that_constrained_decoding_gives_the_labels():
     async with running() as engine:
-        continuations = engine.continuations(labels)
-        together = await engine.score(ScoreRequest(prompt("which? "), continuations))
-        alone = [await engine.score(ScoreRequest(prompt("which? "), (c,))) for c in continuations]
-    assert together.raw == pytest.approx([one.raw[0] for one in alone], abs=1e-9)
-    assert sum(map(math.exp, together.normalised)) == pytest.approx(1.0)
-    assert alone[0].normalised == (0.0,)
+        labels = await engine.continuations(["card", "card payment", "cash", "x", "transfer"])
+        scores = await engine.score(ScoreRequest(prompt("which? "), labels))
+    found = [math.exp(logprob) for logprob in scores.logprobs]
+    assert found == pytest.approx(label_probabilities("which? ", None, labels), abs=1e-4)
+    assert sum(found) == pytest.approx(1.0)
+
+
+async def test_labels_that_differ_in_their_first_token_cost_one_decode():
+    async with running() as engine:
+        labels = await engine.continuations(["refund", "delivery question", "other"])
+        await engine.score(ScoreRequest(prompt("which? "), labels))
+        assert (await engine.stats()).decodes == 1
+
+
+async def test_what_all_labels_begin_with_is_decoded_with_the_prompt():
+    async with running() as engine:
+        labels = await engine.continuations(["card lost", "card stolen"])
+        scores = await engine.score(ScoreRequest(prompt("which? "), labels))
+        assert (await engine.stats()).decodes == 1
+    found = [math.exp(logprob) for logprob in scores.logprobs]
+    assert found == pytest.approx(label_probabilities("which? ", None, labels), abs=1e-4)
+    assert scores.usage.prompt == len("which? card ")
+
+
+async def test_what_comes_before_the_invocation_is_shared_with_the_base_and_never_what_comes_after():
+    backend = ScriptedBackend()
+    backend.invocations[INVOKED] = INVOCATION
+    asked = prompt("the document: what is it?", len("the document"), len("the document: "))
+    async with running(backend) as engine:
+        base, invoked, again = [
+            await engine.generate(GenerationRequest(asked, 5, adapter=adapter)) for adapter in (None, INVOKED, INVOKED)
+        ]
+    assert base.text == expected("the document: what is it?", None, 5)
+    assert invoked.text == again.text == expected("the document: what is it?", INVOKED, 5)
+    assert (invoked.usage.cached, again.usage.cached) == (len("the document"), len("the document: "))
+    assert [adapter for adapter, _ in backend.decodes[5:7]] == [INVOKED, INVOKED]
+
+
+async def test_an_activated_adapter_acts_from_its_last_invocation_on():
+    backend = ScriptedBackend()
+    backend.invocations[INVOKED] = INVOCATION
+    text = "one: two: three"
+    async with running(backend) as engine:
+        answer = await engine.generate(GenerationRequest(prompt(text), 3, adapter=INVOKED))
+    assert answer.text == expected(text, INVOKED, 3)
+    assert backend.decodes[:2] == [(None, len("one: two")), (INVOKED, len(": three"))]
+
+
+async def test_a_prompt_without_the_invocation_is_refused_and_harms_nobody():
+    backend = ScriptedBackend()
+    backend.invocations[INVOKED] = INVOCATION
+    async with running(backend) as engine:
+        with pytest.raises(AdapterMismatch, match=r"invocation tokens \[58, 32\] on, which are not in the prompt"):
+            await engine.generate(GenerationRequest(prompt("nothing here"), 3, adapter=INVOKED))
+        assert (await engine.generate(GenerationRequest(prompt("p"), 3))).text == expected("p", None, 3)
 
 
 async def test_a_label_that_begins_another_ends_with_the_end_token():
     async with running() as engine:
-        card, payment, cash = engine.continuations(["card", "card payment", "cash"])
+        card, payment, cash = await engine.continuations(["card", "card payment", "cash"])
     assert card == (*b"card", 256)
     assert payment == tuple(b"card payment")
     assert cash == tuple(b"cash")
@@ -152,13 +205,50 @@ async def test_a_label_that_begins_another_ends_with_the_end_token():
 async def test_more_labels_than_sequence_ids_are_scored_in_waves():
     labels = [f"{a}{b}{c}" for a in "abcdefgh" for b in "abcde" for c in "xyz"]
     async with running() as engine:
-        continuations = engine.continuations([*labels, *(label + "!" for label in labels)])
+        continuations = await engine.continuations([*labels, *(label + "!" for label in labels)])
         scores = await engine.score(ScoreRequest(prompt("q"), continuations))
-        assert sum(map(math.exp, scores.normalised)) == pytest.approx(1.0)
-        some = [0, 57, 119, 200]
-        alone = [await engine.score(ScoreRequest(prompt("q"), (continuations[i],))) for i in some]
-        assert [scores.raw[i] for i in some] == pytest.approx([one.raw[0] for one in alone])
-        assert engine.stats().kv_cells_used == 0
+        found = [math.exp(logprob) for logprob in scores.logprobs]
+        assert found == pytest.approx(label_probabilities("q", None, continuations), abs=1e-4)
+        assert scores.usage.prompt > 1 + LEAVES  # more paths than there are sequence ids for them
+        assert (await engine.stats()).kv_cells_used == 0
+
+
+async def test_short_answers_run_at_once_although_their_budgets_would_not_fit_together():
+    backend = ScriptedBackend(kv_cells=400, context_tokens=300)
+    async with running(backend) as engine:
+        schema = as_json_schema({"type": "object", "properties": {"a": {"const": "x"}}, "required": ["a"]})
+        gate = Gate()
+        backend.on_decode = gate
+        async with anyio.create_task_group() as group:
+            for i in range(4):
+                group.start_soon(engine.generate, GenerationRequest(prompt(f"{i}" * 10), 250, schema))
+            await anyio.to_thread.run_sync(gate.reached.wait, 20)
+            gate.open.set()
+        stats = await engine.stats()
+    assert (stats.finished, stats.preempted) == (4, 0)
+    assert stats.decodes <= 2, "all four were decoded together"
+
+
+async def test_answers_that_outgrow_the_cache_are_preempted_and_resumed_without_a_trace(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr(sequence, "STRETCH", 16)
+    backend = ScriptedBackend(kv_cells=400, context_tokens=300)
+    texts = [f"question {i}: " for i in range(6)]
+    answers: dict[str, str] = {}
+    async with running(backend, max_sequences=6) as engine:
+
+        async def one(text: str) -> None:
+            request = GenerationRequest(prompt(text), 150, sampling=Sampling())
+            answers[text] = (await engine.generate(request)).text
+
+        async with anyio.create_task_group() as group:
+            for text in texts:
+                group.start_soon(one, text)
+        stats = await engine.stats()
+    assert answers == {text: expected(text, None, 150) for text in texts}
+    assert stats.preempted > 0
+    assert stats.kv_cells_used == 0
 
 
 async def test_the_same_seed_gives_the_same_answer_alone_and_in_company():
@@ -186,7 +276,7 @@ async def test_the_same_prompt_under_a_then_b_then_a_gives_a_its_answer_twice():
     p = prompt("instructions. the text", 14)
     async with running() as engine:
         answers = [(await engine.generate(GenerationRequest(p, 8, adapter=x))).text for x in (A, B, A, None)]
-        stats = engine.stats()
+        stats = await engine.stats()
     assert answers[0] == answers[2] == expected("instructions. the text", A, 8)
     assert answers[1] == expected("instructions. the text", B, 8)
     assert answers[3] == expected("instructions. the text", None, 8)
@@ -204,7 +294,7 @@ async def test_a_shared_prefix_is_prefilled_once_even_when_all_come_at_once():
         async with anyio.create_task_group() as group:
             for i in range(10):
                 group.start_soon(one, i)
-        stats = engine.stats()
+        stats = await engine.stats()
     assert answers == {i: expected(texts[i], None, 4) for i in range(10)}
     assert (stats.prefix_misses, stats.prefix_hits, stats.cached_tokens) == (1, 9, 9 * 41)
 
@@ -243,7 +333,7 @@ async def test_the_least_recently_used_prefix_goes_when_the_cache_is_full_and_an
             for text in texts:
                 answer = await engine.generate(GenerationRequest(prompt(text, 22, 40), 4))
                 assert answer.text == expected(text, None, 4)
-        stats = engine.stats()
+        stats = await engine.stats()
     assert stats.prefix_evictions > 0
     assert stats.kv_cells_used <= 160
 
@@ -263,7 +353,7 @@ async def test_one_decode_has_one_adapter_and_adapters_take_turns():
                 for adapter in (A, B, C):
                     group.start_soon(one, adapter, i)
         assert len(ended) == 63
-        assert engine.stats().adapter_switches < len(engine.backend.decodes) / 3
+        assert (await engine.stats()).adapter_switches < len(engine.backend.decodes) / 3
         # Nobody starves: while all three have work, none waits longer than the turns of the two others.
         order = [adapter for adapter, _ in engine.backend.decodes]
         gaps = [b - a for x in (A, B, C) for a, b in pairwise(positions(order, x))]
@@ -299,10 +389,10 @@ async def test_an_adapter_is_unloaded_once_nobody_uses_it_and_its_prefixes_go_wi
         assert A in backend.loaded
         gate.open.set()
         await engine.unload_adapter(A)
-        while engine.stats().adapters_loaded:
+        while (await engine.stats()).adapters_loaded:
             await engine.generate(GenerationRequest(prompt("other"), 1))
         assert A not in backend.loaded
-        assert engine.stats().kv_cells_used == 0
+        assert (await engine.stats()).kv_cells_used == 0
 
 
 async def test_the_adapter_served_longest_ago_makes_room_for_the_seventeenth():
@@ -367,11 +457,11 @@ async def test_a_cancelled_request_frees_its_slot_at_the_next_step():
         async with anyio.create_task_group() as group:
             group.start_soon(engine.generate, GenerationRequest(prompt("first"), 1000))
             await gate.wait()
-            assert engine.stats().running == 1
+            assert (await engine.stats()).running == 1
             group.cancel_scope.cancel()
         gate.open.set()
         answer = await engine.generate(GenerationRequest(prompt("second"), 3))
-        stats = engine.stats()
+        stats = await engine.stats()
     assert answer.text == expected("second", None, 3)
     assert (stats.cancelled, stats.finished, stats.kv_cells_used) == (1, 1, 0)
 
@@ -388,7 +478,7 @@ async def test_a_request_that_waits_can_be_cancelled_too():
                 inner.cancel_scope.cancel()
             gate.open.set()
         await engine.generate(GenerationRequest(prompt("third"), 1))
-        assert (engine.stats().cancelled, engine.stats().finished) == (1, 2)
+        assert ((await engine.stats()).cancelled, (await engine.stats()).finished) == (1, 2)
 
 
 async def test_deadlines_end_running_and_waiting_requests_and_free_their_slots():
@@ -409,7 +499,7 @@ async def test_deadlines_end_running_and_waiting_requests_and_free_their_slots()
             await anyio.sleep_until(anyio.current_time() + 0.06)
             gate.open.set()
         assert sorted("running" in m for m in messages) == [False, True]
-        assert engine.stats().kv_cells_used == 0
+        assert (await engine.stats()).kv_cells_used == 0
         assert (await engine.generate(GenerationRequest(prompt("third"), 1))).text
 
 
@@ -424,7 +514,7 @@ async def test_a_full_queue_refuses_with_a_time_to_come_back():
                 await engine.generate(GenerationRequest(prompt("late"), 2))
             assert caught.value.retry_after >= 1
             gate.open.set()
-        assert engine.stats().finished == 3
+        assert (await engine.stats()).finished == 3
 
 
 async def test_a_prompt_that_can_never_fit_is_refused_with_the_counts():
@@ -451,7 +541,7 @@ async def test_a_refused_batch_fails_its_requests_and_the_engine_lives_on():
         with pytest.raises(DecodeFailed, match="returned -1"):
             await engine.generate(GenerationRequest(prompt("bad!"), 4))
         assert (await engine.generate(GenerationRequest(prompt("good"), 4))).text == expected("good", None, 4)
-        assert engine.stats().kv_cells_used == 0
+        assert (await engine.stats()).kv_cells_used == 0
 
 
 async def test_when_the_thread_dies_every_request_ends_with_an_error_and_no_new_one_starts():
@@ -500,22 +590,26 @@ async def test_closing_ends_what_runs_and_frees_the_model():
     assert backend.closed.is_set()
 
 
-def label_logprob(text: str, adapter: Adapter | None, label: tuple[int, ...]) -> float:
-    """What the scripted model gives a label, worked out from its definition."""
-    total = 0.0
-    for i, token in enumerate(label):
-        row = [0.5 * t / (VOCABULARY - 1) for t in range(VOCABULARY)]
-        row[ord(hashed(text + bytes(label[:i]).decode(), adapter))] = 10.0
-        total += row[token] - math.log(sum(map(math.exp, row)))
-    return total
+def label_probabilities(text: str, adapter: Adapter | None, labels: Sequence[tuple[int, ...]]) -> list[float]:
+    """What the scripted model gives labels when every token is drawn among those that lead to one of them."""
+    found = []
+    for label in labels:
+        probability = 1.0
+        for i, token in enumerate(label):
+            row = [0.5 * t / (VOCABULARY - 1) for t in range(VOCABULARY)]
+            row[ord(hashed(text + bytes(label[:i]).decode(), adapter))] = 10.0
+            allowed = {other[i] for other in labels if other[:i] == label[:i]}
+            probability *= math.exp(row[token]) / sum(math.exp(row[t]) for t in allowed)
+        found.append(probability)
+    return found
 
 
 requests = st.lists(
     st.tuples(
-        st.sampled_from([None, A, B]),
+        st.sampled_from([None, A, B, INVOKED]),
         st.sampled_from(["short: ", "a rather longer prefix of instructions: "]),
         st.text("xyz", min_size=1, max_size=60),
-        st.integers(1, 12),
+        st.integers(1, 40),
         st.booleans(),
         st.booleans(),
     ),
@@ -524,24 +618,25 @@ requests = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None)
-@given(requests)
-def test_whatever_runs_together_every_answer_is_what_it_would_be_alone(batch):
+@settings(max_examples=60, deadline=None)
+@given(requests, st.sampled_from([1, 3, 64]))
+def test_whatever_runs_together_every_answer_is_what_it_would_be_alone(batch, stretch):
     async def scenario() -> None:
         backend = ScriptedBackend(kv_cells=330, context_tokens=300, n_batch=24, n_outputs=8)
+        backend.invocations[INVOKED] = INVOCATION
         async with running(backend, max_sequences=4) as engine:
             endings: list[int] = []
 
             async def one(i: int, adapter, head, tail, count, scored, cancelled) -> None:
-                p = prompt(head + tail, len(head))
+                p = prompt(head + tail, len(head) - 2, len(head))
                 with anyio.CancelScope() as scope:
                     if cancelled:
                         scope.cancel()
                     if scored:
-                        labels = engine.continuations(["ab", "abc", "b", "ccc"])
+                        labels = await engine.continuations(["ab", "abc", "b", "ccc"])
                         scores = await engine.score(ScoreRequest(p, labels, adapter))
-                        alone = [label_logprob(head + tail, adapter, label) for label in labels]
-                        assert scores.raw == pytest.approx(alone, abs=1e-4)
+                        alone = label_probabilities(head + tail, adapter, labels)
+                        assert list(map(math.exp, scores.logprobs)) == pytest.approx(alone, abs=1e-4)
                     else:
                         answer = await engine.generate(GenerationRequest(p, count, adapter=adapter))
                         assert answer.text == expected(head + tail, adapter, count)
@@ -553,8 +648,9 @@ def test_whatever_runs_together_every_answer_is_what_it_would_be_alone(batch):
             assert sorted(endings) == list(range(len(batch)))
             # Cancelled requests are swept at the next step; another request makes sure that there was one.
             await engine.generate(GenerationRequest(prompt("last"), 1))
-            stats = engine.stats()
+            stats = await engine.stats()
             assert (stats.running, stats.waiting) == (0, 0)
             assert stats.kv_cells_used <= 2 * 3 * 50
 
-    anyio.run(scenario)
+    with mock.patch.object(sequence, "STRETCH", stretch):
+        anyio.run(scenario)

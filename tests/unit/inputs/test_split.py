@@ -1,10 +1,22 @@
 import time
+from collections.abc import Callable, Sequence
 
+import anyio
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tools_server.inputs.split import split
+from tools_server.inputs import split as module
+from tools_server.inputs.split import split as split_async
+
+
+def split(text: str, limit: int, count: Callable[[str], int]) -> list[str]:
+    """Split with a counter of single texts."""
+
+    async def counts(texts: Sequence[str]) -> list[int]:
+        return [count(each) for each in texts]
+
+    return anyio.run(split_async, text, limit, counts)
 
 
 def words(text: str) -> int:
@@ -92,3 +104,28 @@ def test_hostile_runs_cost_linear_time(hostile: str) -> None:
 def test_a_chunk_size_below_one_is_refused() -> None:
     with pytest.raises(ValueError, match="max_tokens is 0"):
         split("a", 0, words)
+
+
+async def test_a_text_is_counted_in_few_questions_for_each_may_be_a_round_trip() -> None:
+    questions: list[int] = []
+
+    async def counts(texts: Sequence[str]) -> list[int]:
+        questions.append(len(texts))
+        return [len(text.split()) for text in texts]
+
+    text = "\n\n".join(f"A sentence of six words, {number}. And another one of them." for number in range(500))
+    chunks = await split_async(text, 100, counts)
+    assert "".join(chunks) == text
+    assert len(chunks) > 50
+    assert sum(questions) > 500
+    assert len(questions) < 2 * len(chunks)
+
+
+async def test_a_very_long_piece_is_cut_in_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LONG", 10)
+
+    async def counts(texts: Sequence[str]) -> list[int]:
+        return [len(text) for text in texts]
+
+    text = "One two three. Four five six! Seven eight nine?"
+    assert "".join(await split_async(text, 20, counts)) == text
