@@ -94,7 +94,7 @@ def test_every_generated_text_and_list_is_bounded(folder: Path):
 def test_its_samples_fit_its_schemas(folder: Path):
     skill = load(folder)
     found = samples(folder)
-    assert 5 <= len(found) <= 8
+    assert 5 <= len(found) <= 200
     takes = Draft202012Validator(skill.input_schema)
     for sample in found:
         assert sample.keys() == {"input", "expected"}

@@ -1,4 +1,4 @@
-"""`tools-server models`: list, pull, verify, path and add."""
+"""`tools-server models`: list, show, pull, verify, path, add and tune."""
 
 import sys
 from collections.abc import Generator
@@ -10,6 +10,7 @@ import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from tools_server.cli import output
+from tools_server.cli.tune import tune
 from tools_server.models import ModelStatus, ModelStore, Report
 from tools_server.settings import Settings, load_settings
 
@@ -25,10 +26,12 @@ Examples:
   tools-server models add hf:OWNER/NAME/FILE.gguf
 
   tools-server models add ~/Downloads/my-model.gguf --id my-model
+
+  tools-server models tune smollm2-135m-instruct
 """
 
 app = typer.Typer(
-    help="List, download, verify and add models. Only `pull` and `add` use the network.",
+    help="List, download, verify, add and tune models. Only `pull` and `add` use the network.",
     no_args_is_help=True,
     add_completion=False,
     epilog=EXAMPLES,
@@ -59,17 +62,42 @@ def list_models(as_json: _JsonOption = False, cache_dir: _CacheOption = None, co
         )
         return
     output.print_table(
-        ("id", "size", "licence", "installed"),
+        ("id", "size", "licence", "installed", "tuned"),
         [
             (
                 status.manifest.id + (" (default)" if status.manifest.id == settings.model else ""),
                 f"{status.manifest.size_bytes / 1e6:,.0f} MB",
                 status.manifest.licence,
                 _state(status),
+                tuned_state(status),
             )
             for status in statuses
         ],
     )
+
+
+@app.command()
+def show(
+    model_id: Annotated[str | None, typer.Argument(metavar="ID", help="Default: the model of your settings.")] = None,
+    as_json: _JsonOption = False,
+    cache_dir: _CacheOption = None,
+    config: _ConfigOption = None,
+) -> None:
+    """Show what is known of one model, and what tuning found for it; with --json every measurement.
+
+    Example: tools-server models show smollm2-135m-instruct
+    """
+    settings, store = _open(cache_dir, config)
+    manifest = store.manifest(model_id or settings.model)
+    status = next(status for status in store.list() if status.manifest.id == manifest.id)
+    if as_json:
+        record = status.tuned.model_dump(mode="json") if status.tuned else None
+        output.print_json({**_facts(status), "tuning": record})
+        return
+    facts = {key: value for key, value in _facts(status).items() if key not in ("tuned", "objection")}
+    output.print_data({**facts, "tuned": tuned_state(status)})
+    if status.tuned is not None:
+        output.print_data({"why": status.tuned.why})
 
 
 @app.command()
@@ -158,6 +186,9 @@ def add(
     output.note(f"serve it with: tools-server serve --model {manifest.id}")
 
 
+app.command()(tune)
+
+
 def _open(cache_dir: Path | None, config: Path | None) -> tuple[Settings, ModelStore]:
     settings = load_settings({"cache_dir": cache_dir}, config=config)
     return settings, ModelStore.from_settings(settings)
@@ -175,6 +206,8 @@ def _facts(status: ModelStatus) -> dict[str, Any]:
         "installed": status.installed,
         "verified": status.verified,
         "path": str(status.path),
+        "tuned": status.tuned.summary if status.tuned else None,
+        "objection": status.objection,
     }
 
 
@@ -182,6 +215,13 @@ def _state(status: ModelStatus) -> str:
     if not status.installed:
         return "no"
     return "yes" if status.verified else "yes, not verified yet"
+
+
+def tuned_state(status: ModelStatus) -> str:
+    """What tuning found for a model, and why it does not hold here if it does not."""
+    if status.tuned is None:
+        return "no"
+    return status.tuned.summary if status.objection is None else f"no longer: {status.objection}"
 
 
 def _print_place(store: ModelStore, model_id: str, path: Path, as_json: bool) -> None:

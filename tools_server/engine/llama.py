@@ -24,11 +24,12 @@ import llguidance.llamacpp
 import numpy as np
 
 from tools_server.engine.backend import Batch, Logits
+from tools_server.engine.cache import LEAVES
 from tools_server.engine.local import LocalEngine
 from tools_server.engine.native_log import NativeLog
-from tools_server.engine.scheduler import LEAVES
 from tools_server.engine.types import Adapter, ModelInfo
 from tools_server.errors import AdapterMismatch, DecodeFailed, ModelLoadFailed
+from tools_server.settings import KvType
 
 # The bindings are ctypes: untyped, and checked by the tests against the real library.
 llama: Any = _llama_cpp
@@ -39,11 +40,23 @@ PREFIX_SLOTS = 24
 OUTPUT_ROWS = 128
 """Logits rows of one decode at most: llama.cpp sizes its compute buffer by it (302 MB → 81 MB for 152k tokens)."""
 
+_FLASH_ATTENTION: dict[bool, int] = {
+    True: llama.LLAMA_FLASH_ATTN_TYPE_ENABLED,
+    False: llama.LLAMA_FLASH_ATTN_TYPE_DISABLED,
+}
+_KV_TYPES: dict[KvType, int] = {
+    "f16": llama.GGML_TYPE_F16,
+    "bf16": 30,  # GGML_TYPE_BF16 in ggml.h, which the bindings leave out
+    "q8_0": llama.GGML_TYPE_Q8_0,
+}
+
 _native_log = NativeLog(llama)
 
 
 class LlamaBackend:
     """A GGUF model with one context of `context_tokens` KV cells. Blocking; see `Backend` for the threads.
+
+    `flash_attention` None leaves the choice to llama.cpp; `kv_type` is the format of the KV cache.
 
     `exact` keeps the KV cache in F32 and attention in its plain form. With F32 weights a result then depends on the
     batch around it by no more than float rounding, which is how scheduling is told from arithmetic in tests. It is
@@ -63,6 +76,8 @@ class LlamaBackend:
         max_sequences: int,
         batch_tokens: int,
         threads: int | None = None,
+        flash_attention: bool | None = None,
+        kv_type: KvType = "f16",
         exact: bool = False,
     ) -> None:
         _native_log.install()
@@ -75,11 +90,20 @@ class LlamaBackend:
                 f"Check the file with `tools-server models verify {model_id}`.",
             )
         self._vocab: Any = llama.llama_model_get_vocab(self._model)
-        self._context = self._new_context(context_tokens, max_sequences, batch_tokens, threads, exact=exact)
+        self._context = self._new_context(
+            context_tokens,
+            max_sequences,
+            batch_tokens,
+            threads,
+            flash_attention=flash_attention,
+            kv_type=kv_type,
+            exact=exact,
+        )
         self._memory: Any = llama.llama_get_memory(self._context)
         self._sha256, self._id = sha256, model_id
         self._n_vocab: int = llama.llama_vocab_n_tokens(self._vocab)
         self._adapters: dict[Adapter, Any] = {}
+        self._invocations: dict[Adapter, tuple[int, ...]] = {}
         self._pieces: dict[int, bytes] = {}
         self._eog = frozenset(t for t in range(self._n_vocab) if llama.llama_vocab_is_eog(self._vocab, t))
         self._batch, self._arrays = self._new_batch()
@@ -92,7 +116,15 @@ class LlamaBackend:
         )
 
     def _new_context(
-        self, cells: int, max_sequences: int, batch_tokens: int, threads: int | None, *, exact: bool
+        self,
+        cells: int,
+        max_sequences: int,
+        batch_tokens: int,
+        threads: int | None,
+        *,
+        flash_attention: bool | None,
+        kv_type: KvType,
+        exact: bool,
     ) -> Any:
         params = llama.llama_context_default_params()
         params.n_ctx = cells
@@ -103,6 +135,9 @@ class LlamaBackend:
         params.kv_unified = True  # sequences share cells: a cached prefix is held once
         params.n_threads = params.n_threads_batch = threads or physical_cores()
         params.no_perf = True
+        if flash_attention is not None:
+            params.flash_attn_type = _FLASH_ATTENTION[flash_attention]
+        params.type_k = params.type_v = _KV_TYPES[kv_type]
         if exact:
             params.flash_attn_type = llama.LLAMA_FLASH_ATTN_TYPE_DISABLED
             params.type_k = params.type_v = llama.GGML_TYPE_F32
@@ -111,7 +146,7 @@ class LlamaBackend:
             llama.llama_model_free(self._model)
             raise ModelLoadFailed(
                 f"llama.cpp could not make a context of {cells:,} tokens: {_native_log.explain()}.",
-                "Lower `context_tokens`, or free memory.",
+                "Lower `context_tokens`, or free memory. A `kv_type` of q8_0 needs flash attention.",
             )
         return context
 
@@ -280,19 +315,20 @@ class LlamaBackend:
                 f"Adapter {name} does not fit {self._id}: {_native_log.explain()}.",
                 "Use an adapter that was trained for this model.",
             )
-        # Invocation tokens mean that the weights may act only from a certain token on; applied to the whole prompt,
-        # as adapters are here, such an adapter answers wrongly without a sign.
-        if llama.llama_adapter_get_alora_n_invocation_tokens(handle):
-            llama.llama_adapter_lora_free(handle)
-            raise AdapterMismatch(
-                f"Adapter {name} is an activated LoRA (aLoRA), which this version cannot serve.",
-                "Train or export it as a plain LoRA.",
-            )
         self._adapters[adapter] = handle
+        # llama.cpp keeps the invocation tokens and no more: that the weights act only from there on is up to us.
+        count = llama.llama_adapter_get_alora_n_invocation_tokens(handle)
+        tokens = llama.llama_adapter_get_alora_invocation_tokens(handle)
+        self._invocations[adapter] = tuple(tokens[at] for at in range(count))
+
+    def invocation(self, adapter: Adapter) -> tuple[int, ...]:
+        """Invocation tokens of a loaded adapter."""
+        return self._invocations[adapter]
 
     def unload_adapter(self, adapter: Adapter) -> None:
         """Free a loaded LoRA, which must not be in use."""
         llama.llama_adapter_lora_free(self._adapters.pop(adapter))
+        del self._invocations[adapter]
 
     def use_adapter(self, adapter: Adapter | None) -> None:
         """Apply a loaded LoRA, or none, from the next decode on."""
@@ -325,6 +361,8 @@ class LlamaEngine(LocalEngine):
         max_sequences: int = 16,
         batch_tokens: int = 512,
         threads: int | None = None,
+        flash_attention: bool | None = None,
+        kv_type: KvType = "f16",
         queue_limit: int = 256,
     ) -> "LlamaEngine":
         """Load a model and start the engine. Blocks for seconds; raises ModelLoadFailed."""
@@ -336,6 +374,8 @@ class LlamaEngine(LocalEngine):
             max_sequences=max_sequences,
             batch_tokens=batch_tokens,
             threads=threads,
+            flash_attention=flash_attention,
+            kv_type=kv_type,
         )
         return cls(backend, max_sequences=max_sequences, queue_limit=queue_limit)
 

@@ -3,6 +3,7 @@
 Knows nothing of engines, skills or MCP.
 """
 
+from tools_server.models.machine import Machine, available_memory
 from tools_server.models.manifest import (
     FileSource,
     HuggingFaceSource,
@@ -13,17 +14,25 @@ from tools_server.models.manifest import (
     read_manifest,
 )
 from tools_server.models.report import Report
-from tools_server.models.store import ModelStatus, ModelStore
+from tools_server.models.store import ModelStatus, ModelStore, Serving
+from tools_server.models.tuned import EngineChoice, Gain, TunedFile, TunedRecord
 
 __all__ = [
+    "EngineChoice",
     "FileSource",
+    "Gain",
     "HuggingFaceSource",
+    "Machine",
     "ModelManifest",
     "ModelStatus",
     "ModelStore",
     "PypiWheelSource",
     "Report",
+    "Serving",
     "Source",
+    "TunedFile",
+    "TunedRecord",
     "Weights",
+    "available_memory",
     "read_manifest",
 ]

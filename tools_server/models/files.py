@@ -17,6 +17,7 @@ __all__ = [
     "place",
     "read_seal",
     "remove",
+    "remove_sealed",
     "sha256_of",
     "write_aside",
     "write_seal",
@@ -132,3 +133,9 @@ def remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def remove_sealed(path: Path) -> None:
+    """Remove a file and its seal, if they are there."""
+    remove(path)
+    remove(_seal_path(path))

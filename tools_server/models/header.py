@@ -22,11 +22,17 @@ _MOST_KEYS = 65536
 
 @dataclass(frozen=True, slots=True)
 class GgufHeader:
-    """Facts of one GGUF file; `licence` is empty when the file names none, `parts` is 1 when it is not split."""
+    """Facts of one GGUF file; `licence` is empty when the file names none, `parts` is 1 when it is not split.
+
+    `kv_values` is how many numbers the KV cache holds per token over all layers, `vocabulary` how many tokens there
+    are; both are 0 when the file does not say.
+    """
 
     context_tokens: int
     licence: str
     parts: int
+    kv_values: int
+    vocabulary: int
 
 
 def read_header(path: Path) -> GgufHeader:
@@ -48,7 +54,36 @@ def read_header(path: Path) -> GgufHeader:
         context_tokens=context,
         licence=str(values.get("general.license", "")),
         parts=parts if isinstance(parts, int) else 1,
+        kv_values=_kv_values(values),
+        vocabulary=_length(values.get("tokenizer.ggml.tokens")),
     )
+
+
+def _kv_values(values: dict[str, object]) -> int:
+    """Layers × KV heads × (key + value) numbers of a head; key and value are a head's share unless the file differs."""
+
+    def number(name: str, otherwise: int) -> int:
+        # One value for each layer is an array here, whose values are not read: then the upper bound is taken.
+        value = values.get(f"{values.get('general.architecture')}.{name}")
+        return value if isinstance(value, int) else otherwise
+
+    heads = number("attention.head_count", 0)
+    if not heads:
+        return 0
+    share = number("embedding_length", 0) // heads
+    of_a_head = number("attention.key_length", share) + number("attention.value_length", share)
+    return number("block_count", 0) * number("attention.head_count_kv", heads) * of_a_head
+
+
+def _length(value: object) -> int:
+    return value.count if isinstance(value, _Array) else 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Array:
+    """An array that was skipped."""
+
+    count: int
 
 
 def _read_values(file: IO[bytes]) -> dict[str, object]:
@@ -73,12 +108,11 @@ def _value(file: IO[bytes], kind: int) -> object:
     if kind == _STRING:
         return _string(file)
     if kind == _ARRAY:
-        _skip_array(file)
-        return None
+        return _Array(_skip_array(file))
     raise ValueError(f"it holds a value of unknown type {kind}")
 
 
-def _skip_array(file: IO[bytes]) -> None:
+def _skip_array(file: IO[bytes]) -> int:
     kind, count = _unpack(file, "<IQ")
     if kind in _SCALARS:
         file.seek(count * struct.calcsize(_SCALARS[kind]), 1)
@@ -87,6 +121,7 @@ def _skip_array(file: IO[bytes]) -> None:
             file.seek(_unpack(file, "<Q")[0], 1)
     else:
         raise ValueError(f"it holds an array of unknown type {kind}")
+    return count
 
 
 def _string(file: IO[bytes]) -> str:

@@ -14,24 +14,39 @@ from tools_server.errors import ChecksumMismatch, ManifestInvalid, ModelLoadFail
 from tools_server.models.adopt import examine, finish
 from tools_server.models.files import remove, write_aside
 from tools_server.models.install import Installer
+from tools_server.models.machine import Machine
 from tools_server.models.manifest import ModelManifest, dump_manifest, read_manifest
 from tools_server.models.report import Report, silent
 from tools_server.models.sources.base import megabytes
+from tools_server.models.tuned import EngineChoice, TunedRecord, TunedWeights
 from tools_server.settings import Settings
 
-__all__ = ["ModelStatus", "ModelStore"]
+__all__ = ["ModelStatus", "ModelStore", "Serving"]
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class ModelStatus:
-    """One known model. `installed`: a file of the right size lies at `path`; `verified`: its hash was found right."""
+    """One known model. `installed`: a file of the right size lies at `path`; `verified`: its hash was found right.
+
+    `tuned` is what `models tune` found; `objection` says why that does not hold here, None when it does.
+    """
 
     manifest: ModelManifest
     path: Path
     installed: bool
     verified: bool
+    tuned: TunedRecord | None
+    objection: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """What to load for a model: `path`, and the engine's settings if tuned. Its identity stays that of the model."""
+
+    path: Path
+    engine: EngineChoice | None
 
 
 class ModelStore:
@@ -53,14 +68,7 @@ class ModelStore:
     def list(self) -> tuple[ModelStatus, ...]:
         """Every model with a valid manifest, by id; `broken` tells the others. Reads no weights, asks no network."""
         return tuple(
-            ModelStatus(
-                manifest=found,
-                path=self._installer.path(found),
-                installed=self._installer.is_present(found),
-                verified=self._installer.is_sealed(found),
-            )
-            for _, found in sorted(self._read_all().items())
-            if isinstance(found, ModelManifest)
+            self._status(found) for _, found in sorted(self._read_all().items()) if isinstance(found, ModelManifest)
         )
 
     def broken(self) -> tuple[ManifestInvalid, ...]:
@@ -94,6 +102,38 @@ class ModelStore:
             ChecksumMismatch: the file there is not the pinned one.
         """
         return self._checked(self.manifest(model_id), silent, always=False)
+
+    def serving(self, model_id: str, *, tuned: bool = True) -> Serving:
+        """What to serve: the tuned weights if they hold on this machine, else the published ones (the log says why).
+
+        Blocking as `path` is, and raises as it does.
+        """
+        published = self.path(model_id)
+        kept = self.tuned(model_id)
+        record = kept.read() if tuned else None
+        if record is None:
+            return Serving(published, None)
+        objection = kept.objection(record, source_sha256=self.manifest(model_id).sha256, machine=Machine.here())
+        if objection is None and record.file is not None and not kept.intact(record.file):
+            objection = f"{kept.file_path(record.file)} is not the file that was measured"
+        if objection is not None:
+            _log.warning(
+                "model %s is served as published; its tuned weights are left out, for %s. "
+                "`tools-server models tune %s` makes new ones.",
+                model_id,
+                objection,
+                model_id,
+            )
+            return Serving(published, None)
+        return Serving(kept.file_path(record.file) if record.file else published, record.engine)
+
+    def tuned(self, model_id: str) -> TunedWeights:
+        """The place of a model's tuned weights and their record.
+
+        Raises:
+            ModelNotFound: no such model.
+        """
+        return TunedWeights(self._installer.path(self.manifest(model_id)).parent)
 
     def verify(self, model_id: str, *, report: Report | None = None) -> Path:
         """Hash the weights again, whatever was found before.
@@ -155,6 +195,19 @@ class ModelStore:
     def manifest_path(self, model_id: str) -> Path:
         """The file of a model's manifest; for an unknown id, where `add` writes it."""
         return self._files().get(model_id) or self._dirs[-1] / f"{model_id}.toml"
+
+    def _status(self, manifest: ModelManifest) -> ModelStatus:
+        path = self._installer.path(manifest)
+        kept = TunedWeights(path.parent)
+        record = kept.read()
+        return ModelStatus(
+            manifest=manifest,
+            path=path,
+            installed=self._installer.is_present(manifest),
+            verified=self._installer.is_sealed(manifest),
+            tuned=record,
+            objection=record and kept.objection(record, source_sha256=manifest.sha256, machine=Machine.here()),
+        )
 
     def _checked(self, manifest: ModelManifest, report: Report, *, always: bool) -> Path:
         path = self._installer.path(manifest)

@@ -24,6 +24,7 @@ def test_a_file_written_by_llama_cpps_own_library_is_read(tmp_path: Path):
     writer.close()
     header = read_header(path)
     assert (header.context_tokens, header.licence, header.parts) == (32768, "apache-2.0", 1)
+    assert (header.vocabulary, header.kv_values) == (3, 0), "it says nothing of its attention"
 
 
 def test_a_header_that_ends_anywhere_too_early_is_refused(tmp_path: Path, gguf: Gguf):
