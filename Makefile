@@ -17,10 +17,10 @@ NPM_STAMP  := .cache/clients/installed
 ARGS       ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup model try test test-native test-clients test-large lint format check bench bench-server docs build clean
+.PHONY: help setup model try test test-native test-clients test-large lint format check bench bench-server bench-neighbour docs build clean
 
 help:  ## list the targets
-	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 $(UV_STAMP):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
@@ -98,9 +98,13 @@ bench: setup  ## compare with a bare llama.cpp loop and with Outlines (ARGS="--m
 	$(UV) sync --locked --python $(PYTHON) --group bench
 	$(BIN)/python -m bench $(ARGS)
 
-bench-server: setup  ## compare with llama.cpp's own llama-server, which is built first (ARGS="--model …")
+bench-server: setup  ## compare with llama.cpp's own programs, which are built first (ARGS="--as bf16 …")
 	$(UV) sync --locked --python $(PYTHON) --group bench
-	$(BIN)/python -m bench --only server $(ARGS)
+	$(BIN)/python -m bench --only server,ceiling,clients $(ARGS)
+
+bench-neighbour: setup  ## measure calls beside busy compilers, and the compilers beside calls
+	$(UV) sync --locked --python $(PYTHON) --group bench
+	$(BIN)/python -m bench --only neighbour $(ARGS)
 
 docs: setup  ## regenerate docs/errors.md, docs/settings.md and docs/cli.md
 	$(BIN)/python docs/generate.py

@@ -1,16 +1,14 @@
 """The model of the token benchmarks: the engine drives it, and in turn a bare loop, on one and the same context."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.terms import Terms
 from tools_server.engine.llama import LlamaBackend, llama
 from tools_server.errors import DecodeFailed
-from tools_server.models import ModelStore
-from tools_server.settings import Settings
 
 Tokens = Sequence[int]
 
@@ -25,17 +23,17 @@ class BenchBackend(LlamaBackend):
     ends_turns = True
 
     @classmethod
-    def of(cls, settings: Settings, path: Path) -> Self:
-        """Load the model of the settings with the context that the server would make. Blocks for seconds.
+    def of(cls, terms: Terms) -> Self:
+        """Load the model with the context that the server would make. Blocks for seconds.
 
         Raises:
             ModelError: the weights are unusable.
         """
-        manifest = ModelStore.from_settings(settings).manifest(settings.model)
+        settings = terms.settings
         return cls(
-            path,
-            model_id=manifest.id,
-            sha256=manifest.sha256,
+            terms.weights,
+            model_id=settings.model,
+            sha256=terms.sha256,
             context_tokens=settings.context_tokens,
             max_sequences=settings.max_sequences,
             batch_tokens=settings.batch_tokens,

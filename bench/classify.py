@@ -1,41 +1,25 @@
 """A classify call beside Outlines on `llama_cpp.Llama`: the same texts, the same labels, the same chat messages."""
 
+import asyncio
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 import llama_cpp
 import outlines
 from outlines.generator import SteerableGenerator
 
-from bench.measure import Comparison, Job
+from bench.measure import Comparison, Job, rated
+from bench.terms import Terms
+from bench.texts import LABELS, Texts
 from tools_server.app import App
-from tools_server.engine.llama import physical_cores
 from tools_server.engine.types import Chat
-from tools_server.settings import Settings
 from tools_server.skills.render import render
 from tools_server.skills.types import Skill
 
-LABELS = ("billing", "bug report", "feature request", "account access", "praise", "something else")
-SUBJECTS = (
-    "the mobile app", "my last invoice", "the export to CSV", "the login page",
-    "your support team", "the new dashboard", "the monthly plan", "the search box",
-)  # fmt: skip
-SENTENCES = (
-    "Since this morning {} does not work any more, I only get an error.",
-    "I have a question about {}: the amount is not what I expected.",
-    "It would be great if {} could also be used without a network.",
-    "Just wanted to say thank you, {} made my week.",
-    "I cannot get in, {} tells me that my password is wrong.",
-    "Please tell me who is responsible for {} in your company.",
-    "I was charged twice because of {} and want my money back.",
-    "Whenever I open {}, the whole window freezes for a minute.",
-)
-TEXTS = tuple(sentence.format(subject) for subject in SUBJECTS for sentence in SENTENCES)
 ONE_BY_ONE = 8
 """Texts per round where one call follows another."""
 
@@ -45,8 +29,9 @@ BACKENDS: tuple[Literal["outlines_core", "llguidance"], ...] = ("outlines_core",
 CONTEXT_TOKENS = 2048
 MAX_TOKENS = 32
 TIMEOUT_S = 600.0
+AT_ONCE = 64
 SINGLE = "tools-server, one by one"
-TOGETHER = f"tools-server, {len(TEXTS)} at once"
+TOGETHER = f"tools-server, {AT_ONCE} at once"
 
 
 @dataclass
@@ -97,50 +82,61 @@ class ClassifyBench:
 
     app: App
     skill: Skill
+    texts: Texts
     outlines: Sequence[OutlinesSide]
     answers: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    def prepare(cls, app: App, path: Path) -> "ClassifyBench":
+    def prepare(cls, app: App, terms: Terms, texts: Texts) -> "ClassifyBench":
         """Load the baseline's model and build its constraints. Blocks for seconds."""
         skill = app.catalog.get("classify")
 
         def chat(text: str) -> Chat:
             return render(skill, {"labels": list(LABELS)}, text)
 
-        model = outlines.from_llamacpp(_open(path, app.settings))
+        model = outlines.from_llamacpp(_open(terms))
         sides: list[OutlinesSide] = []
         for backend in BACKENDS:
             started = time.perf_counter()
             generator = SteerableGenerator(model, Literal[LABELS], backend)
             sides.append(OutlinesSide(backend, generator, chat, time.perf_counter() - started))
-        return cls(app, skill, sides)
+        return cls(app, skill, texts, sides)
 
-    def jobs(self) -> dict[str, Job]:
+    def jobs(self) -> dict[str, Job[float]]:
         """Every side. The labels' common prefix is in the engine's cache from the warm-up on."""
 
-        def outlines_job(side: OutlinesSide) -> Job:
+        def outlines_job(side: OutlinesSide) -> Job[float]:
             async def job(round_number: int) -> int:
-                texts = TEXTS[:1] if round_number < 0 else TEXTS[:ONE_BY_ONE]
+                texts = self._few(round_number)
                 for text in texts:
                     side.classify(text)
                 return len(texts)
 
-            return job
+            return rated(job)
 
-        async def one_by_one(_: int) -> int:
-            for text in TEXTS[:ONE_BY_ONE]:
-                result = await self.app.runner.run(self.skill, {"text": text, "labels": list(LABELS)})
-                self.answers[text] = result.data["label"]
-            return ONE_BY_ONE
+        async def one_by_one(round_number: int) -> int:
+            texts = self._few(round_number)
+            for text in texts:
+                self.answers[text] = await self._ask(text)
+            return len(texts)
 
-        async def together(_: int) -> int:
-            call: dict[str, Any] = {"items": list(TEXTS), "labels": list(LABELS)}
-            result = await self.app.runner.run(self.skill, call, timeout_s=TIMEOUT_S)
-            labels = [entry["label"] for entry in result.data["results"]]
-            return len(labels)
+        async def together(round_number: int) -> int:
+            texts = self.texts.messages(TOGETHER, round_number, AT_ONCE)
+            return len(await asyncio.gather(*map(self._ask, texts)))
 
-        return {SINGLE: one_by_one, **{side.name: outlines_job(side) for side in self.outlines}, TOGETHER: together}
+        return {
+            SINGLE: rated(one_by_one),
+            **{side.name: outlines_job(side) for side in self.outlines},
+            TOGETHER: rated(together),
+        }
+
+    def _few(self, round_number: int) -> list[str]:
+        return self.texts.messages(SINGLE, round_number, 1 if round_number < 0 else ONE_BY_ONE)
+
+    async def _ask(self, text: str) -> str:
+        arguments = {"text": text, "labels": list(LABELS)}
+        result = await self.app.runner.run(self.skill, arguments, timeout_s=TIMEOUT_S)
+        return result.data["label"]
 
     def comparisons(self, rates: Mapping[str, tuple[float, ...]]) -> list[Comparison]:
         """One by one, then all at once.
@@ -156,7 +152,7 @@ class ClassifyBench:
                 rates[side.name],
                 side.remarks(self.answers) if job == SINGLE else (),
             )
-            for name, job in (("classify, one by one", SINGLE), (f"classify, {len(TEXTS)} at once", TOGETHER))
+            for name, job in (("classify, one by one", SINGLE), (f"classify, {AT_ONCE} at once", TOGETHER))
             for side in self.outlines
         ]
 
@@ -165,16 +161,15 @@ class ClassifyBench:
         self.outlines[0].generator.model.model.close()
 
 
-def _open(path: Path, settings: Settings) -> llama_cpp.Llama:
+def _open(terms: Terms) -> llama_cpp.Llama:
     # By itself `Llama` would decode on half of the CPUs and without flash attention: it gets what the engine has.
-    threads = settings.threads or physical_cores()
     return llama_cpp.Llama(
-        str(path),
+        str(terms.weights),
         n_ctx=CONTEXT_TOKENS,
-        n_batch=settings.batch_tokens,
-        n_ubatch=settings.batch_tokens,
-        n_threads=threads,
-        n_threads_batch=threads,
+        n_batch=terms.settings.batch_tokens,
+        n_ubatch=terms.settings.batch_tokens,
+        n_threads=terms.threads,
+        n_threads_batch=terms.threads,
         flash_attn=True,
         no_perf=True,
         verbose=False,

@@ -6,7 +6,7 @@ import re
 import subprocess
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from tools_server.engine.llama import physical_cores, system_info
@@ -27,7 +27,7 @@ def facts(settings: Settings) -> dict[str, str]:
         "OMP_WAIT_POLICY, GOMP_SPINCOUNT": f"{os.environ.get('OMP_WAIT_POLICY', 'unset')}, "
         f"{os.environ.get('GOMP_SPINCOUNT', 'unset')}",
         "Python": f"{platform.python_version()}, {platform.system()} {platform.release().split('-')[0]}",
-        "libraries": ", ".join(f"{name} {version(name)}" for name in LIBRARIES),
+        "libraries": ", ".join(f"{name} {_version(name)}" for name in LIBRARIES),
         "context": (
             f"{settings.context_tokens:,} cells, batches of {settings.batch_tokens}, "
             f"up to {settings.max_sequences} requests at once"
@@ -43,6 +43,13 @@ def load_average() -> str:
 def with_load(found: Mapping[str, str], before: str) -> dict[str, str]:
     """Add the load before and after; the benchmark's own threads are in the second."""
     return {**found, "load average": f"{before} before, {load_average()} after (this run included)"}
+
+
+def _version(library: str) -> str:
+    try:
+        return version(library)
+    except PackageNotFoundError:  # numba, which only the comparison with Outlines needs
+        return "not installed"
 
 
 def _commit() -> str:

@@ -4,9 +4,12 @@ import statistics
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
-Job = Callable[[int], Awaitable[int]]
-"""Does the work of one round (its number is given; -1 is the warm-up) and tells how many units that was."""
+T = TypeVar("T")
+
+Job = Callable[[int], Awaitable[T]]
+"""Does the work of one round (its number is given; -1 is the warm-up) and tells what that gave."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +27,7 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Rates of two sides, in units per second, round by round. `remarks` say what a reader must know of them."""
+    """Values of two sides, in `unit`, round by round. `remarks` say what a reader must know of them."""
 
     name: str
     baseline_name: str
@@ -32,6 +35,7 @@ class Comparison:
     ours: tuple[float, ...]
     baseline: tuple[float, ...]
     remarks: tuple[str, ...] = ()
+    lower_is_better: bool = False  # true of seconds and megabytes, not of rates
 
     def __post_init__(self) -> None:
         if not self.ours or len(self.ours) != len(self.baseline):
@@ -39,38 +43,48 @@ class Comparison:
 
     @property
     def ratios(self) -> tuple[float, ...]:
-        """Ours over the baseline's, round by round: what ran side by side is compared, not two averages."""
-        return tuple(ours / theirs for ours, theirs in zip(self.ours, self.baseline, strict=True))
+        """How many times better ours is, round by round: what ran side by side is compared, not two averages."""
+        pairs = zip(self.ours, self.baseline, strict=True)
+        return tuple(theirs / ours if self.lower_is_better else ours / theirs for ours, theirs in pairs)
 
     @property
     def ratio(self) -> Spread:
-        """Lowest, median and highest ratio; above 1 the engine is faster."""
+        """Lowest, median and highest ratio; above 1 ours is better, whatever the unit."""
         return Spread.of(self.ratios)
 
 
 async def alternate(
-    jobs: Mapping[str, Job],
+    jobs: Mapping[str, Job[T]],
     rounds: int,
     *,
+    warm_up: bool = True,
     tick: Callable[[str], None] = lambda _: None,
     done: Callable[[], None] = lambda: None,
-    clock: Callable[[], float] = time.perf_counter,
-) -> dict[str, tuple[float, ...]]:
-    """Run every job once untimed, then `rounds` times in turn (A B A B …); rates per job, in units per second.
+) -> dict[str, tuple[T, ...]]:
+    """Run every job once to warm up, then `rounds` times in turn (A B A B …); what each gave, round by round.
 
     Taking turns lets what else happens on the machine fall on all sides alike. `tick` is told what begins, `done` is
     called when it has ended.
     """
-    rates: dict[str, list[float]] = {name: [] for name in jobs}
-    for name, job in jobs.items():
+    found: dict[str, list[T]] = {name: [] for name in jobs}
+    for name, job in jobs.items() if warm_up else ():
         tick(f"{name}, warming up")
         await job(-1)
         done()
     for number in range(rounds):
         for name, job in jobs.items():
             tick(f"{name}, round {number + 1} of {rounds}")
-            started = clock()
-            units = await job(number)
-            rates[name].append(units / (clock() - started))
+            found[name].append(await job(number))
             done()
-    return {name: tuple(values) for name, values in rates.items()}
+    return {name: tuple(values) for name, values in found.items()}
+
+
+def rated(job: Job[int], clock: Callable[[], float] = time.perf_counter) -> Job[float]:
+    """Make a job that tells its rate of one that tells how many units it has done; in units per second."""
+
+    async def run(round_number: int) -> float:
+        started = clock()
+        units = await job(round_number)
+        return units / (clock() - started)
+
+    return run

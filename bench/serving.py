@@ -1,4 +1,4 @@
-"""The whole of tools-server beside llama.cpp's own server: skill calls against chat completions over HTTP."""
+"""The two sides of a row: skill calls over MCP on stdio, and chat completions over HTTP."""
 
 import asyncio
 import json
@@ -6,24 +6,123 @@ import statistics
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import httpx2
 
-from bench.llama_server import TARGET, BaselineError
-from bench.measure import Comparison, Job
-from bench.workloads import Workload
-from tools_server.app import App
+from bench.front_end import FrontEnd
+from bench.measure import Comparison, Job, rated
+from bench.programs import SERVER, BaselineError
+from bench.workloads import Ask, Asks, Row
 
 OURS = "tools-server"
-TIMEOUT_S = 600.0
+TIMEOUT_S = 1800.0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What one call gave: `failure` says what came instead where `value` is None. The counts are tokens."""
+
+    value: Any
+    failure: str = ""
+    prompt: int = 0
+    cached: int = 0
+    completion: int = 0
+    forced: int = 0
+
+
+class Side(Protocol):
+    """Answers calls; any number may be under way."""
+
+    async def ask(self, ask: Ask) -> Answer: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Ours:
+    """A front end of tools-server."""
+
+    front_end: FrontEnd
+
+    async def ask(self, ask: Ask) -> Answer:
+        task = ask.task
+        reply = await self.front_end.call(task.skill.name, {"text": ask.text, **task.arguments})
+        if reply.data is None:
+            return Answer(None, reply.error)
+        value = task.answer_in(reply.data)
+        valid = task.is_valid(value)
+        return Answer(value if valid else None, "" if valid else json.dumps(value), **reply.usage)
+
+
+@dataclass(frozen=True, slots=True)
+class Theirs:
+    """llama-server. `adapters` are the names of its LoRA files in the order in which it was given them."""
+
+    client: httpx2.AsyncClient
+    adapters: Sequence[str] = ()
+    bare_labels: bool = False
+
+    async def ask(self, ask: Ask) -> Answer:
+        body = request_body(ask, self.adapters, bare_labels=self.bare_labels)
+        response = await self.client.post("/v1/chat/completions", json=body)
+        if response.is_error:
+            raise BaselineError(f"{SERVER} answered {response.status_code}: {response.text[:400]}")
+        reply = response.json()
+        content = reply["choices"][0]["message"]["content"]
+        try:
+            value = {"label": content} if self.bare_labels else json.loads(content)
+        except ValueError:
+            value = None
+        valid = ask.task.is_valid(value)
+        usage = reply["usage"]
+        return Answer(
+            value if valid else None,
+            "" if valid else content,
+            prompt=usage["prompt_tokens"],
+            cached=usage.get("prompt_tokens_details", {}).get("cached_tokens", 0),
+            completion=usage["completion_tokens"],
+        )
+
+
+def request_body(ask: Ask, adapters: Sequence[str] = (), *, bare_labels: bool = False) -> dict[str, Any]:
+    """A chat completion that may only answer in the schema (or with a bare label); greedy."""
+    task = ask.task
+    body: dict[str, Any] = {
+        "messages": task.messages(ask.text),
+        "max_tokens": task.max_tokens,
+        "temperature": 0,
+        "cache_prompt": True,
+    }
+    if adapters:
+        body["lora"] = [{"id": adapters.index(task.adapter), "scale": 1.0}]
+    if bare_labels:
+        labels = task.schema["properties"]["label"]["enum"]
+        return {**body, "grammar": f"root ::= {' | '.join(json.dumps(label) for label in labels)}"}
+    schema = {"name": "answer", "strict": True, "schema": task.schema}
+    return {**body, "response_format": {"type": "json_schema", "json_schema": schema}}
+
+
+def http_client(url: str) -> httpx2.AsyncClient:
+    """A client that may have every call of a round under way at once, and goes through no proxy."""
+    limits = httpx2.Limits(max_connections=None)
+    return httpx2.AsyncClient(base_url=url, timeout=TIMEOUT_S, limits=limits, trust_env=False)
+
+
+def checked(answer: Answer) -> Answer:
+    """Give an answer that a measurement cannot do without.
+
+    Raises:
+        BaselineError: it is none.
+    """
+    if answer.value is None:
+        raise BaselineError(f"a call had no valid answer but {answer.failure}")
+    return answer
 
 
 @dataclass
 class Tally:
     """What one side answered in the rounds that count. Token counts are sums; `seconds` are those of single calls."""
 
-    answers: dict[str, Any] = field(default_factory=dict)
+    answers: dict[tuple[str, str], Any] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     prompt: int = 0
@@ -31,129 +130,57 @@ class Tally:
     completion: int = 0
     forced: int = 0
 
+    def add(self, ask: Ask, answer: Answer, seconds: float) -> None:
+        """Count one call."""
+        self.seconds.append(seconds)
+        if answer.value is None:
+            self.failures.append(answer.failure)
+        else:
+            self.answers[ask.task.question, ask.text] = answer.value
+        self.prompt += answer.prompt
+        self.cached += answer.cached
+        self.completion += answer.completion
+        self.forced += answer.forced
+
     def tokens(self) -> str:
-        """Mean counts per text, in words."""
-        texts = max(1, len(self.answers) + len(self.failures))
-        forced = f" ({self.forced / texts:.0f} of them forced)" if self.forced else ""
+        """Mean counts per call, in words."""
+        calls = max(1, len(self.seconds))
+        forced = f" ({self.forced / calls:.0f} of them forced)" if self.forced else ""
         return (
-            f"{self.prompt / texts:.0f} prompt tokens ({self.cached / texts:.0f} cached), "
-            f"{self.completion / texts:.1f} answer tokens{forced}"
+            f"{self.prompt / calls:.0f} prompt tokens ({self.cached / calls:.0f} cached), "
+            f"{self.completion / calls:.1f} answer tokens{forced}"
         )
 
 
-def request_body(workload: Workload, text: str) -> dict[str, Any]:
-    """A chat completion that may only answer in the schema; greedy."""
-    return {
-        "messages": workload.messages(text),
-        "max_tokens": workload.max_tokens,
-        "temperature": 0,
-        "cache_prompt": True,
-        "response_format": {
-            "type": "json_schema",
-            "json_schema": {"name": "answer", "strict": True, "schema": workload.schema},
-        },
-    }
+def job_of(side: Side, asks_of: Asks, row: Row, tally: Tally) -> Job[float]:
+    """Make the job of one side of a row: it tells units per second, and counts in the tally but for the warm-up."""
 
-
-@dataclass
-class Ours:
-    """Skill calls in this process: one for each text, or one with all texts as its items."""
-
-    app: App
-    workload: Workload
-    tally: Tally = field(default_factory=Tally)
-
-    async def job(self, round_number: int) -> int:
-        """Run one round."""
-        texts = self.workload.texts(round_number)
-        calls = [{"text": text} for text in texts] if self.workload.one_by_one else [{"items": texts}]
-        results: list[Mapping[str, Any]] = []
-        for call in calls:
-            started = time.perf_counter()
-            arguments = {**call, **self.workload.arguments}
-            result = await self.app.runner.run(self.workload.skill, arguments, timeout_s=TIMEOUT_S)
-            self.tally.seconds.append(time.perf_counter() - started)
-            self.tally.prompt += result.usage.prompt
-            self.tally.cached += result.usage.cached
-            self.tally.completion += result.usage.completion
-            self.tally.forced += result.usage.forced
-            results += result.data.get("results", [result.data])
-        for text, result in zip(texts, results, strict=True):
-            answer = self.workload.answer_in(result)
-            if answer is not None and self.workload.is_valid(answer):
-                self.tally.answers[text] = answer
-            else:
-                self.tally.failures.append(json.dumps(answer if answer is not None else result["error"]))
-        if round_number < 0:
-            self.tally = Tally()
-        return len(texts)
-
-
-@dataclass
-class Theirs:
-    """Chat completions: one after the other, or all posted at once."""
-
-    client: httpx2.AsyncClient
-    workload: Workload
-    tally: Tally = field(default_factory=Tally)
-
-    async def job(self, round_number: int) -> int:
-        """Run one round."""
-        texts = self.workload.texts(round_number)
-        if self.workload.one_by_one:
-            for text in texts:
-                await self._ask(text)
-        else:
-            await asyncio.gather(*map(self._ask, texts))
-        if round_number < 0:
-            self.tally = Tally()
-        return len(texts)
-
-    async def _ask(self, text: str) -> None:
+    async def one(ask: Ask, round_number: int) -> None:
         started = time.perf_counter()
-        response = await self.client.post("/v1/chat/completions", json=request_body(self.workload, text))
-        self.tally.seconds.append(time.perf_counter() - started)
-        if response.is_error:
-            raise BaselineError(f"{TARGET} answered {response.status_code}: {response.text[:400]}")
-        reply = response.json()
-        usage = reply["usage"]
-        self.tally.prompt += usage["prompt_tokens"]
-        self.tally.cached += usage.get("prompt_tokens_details", {}).get("cached_tokens", 0)
-        self.tally.completion += usage["completion_tokens"]
-        content = reply["choices"][0]["message"]["content"]
-        try:
-            answer = json.loads(content)
-        except ValueError:
-            answer = None
-        if self.workload.is_valid(answer):
-            self.tally.answers[text] = answer
+        answer = await side.ask(ask)
+        if round_number >= 0:
+            tally.add(ask, answer, time.perf_counter() - started)
+
+    async def job(round_number: int) -> int:
+        asks = asks_of(round_number)
+        if row.one_by_one:
+            for ask in asks:
+                await one(ask, round_number)
         else:
-            self.tally.failures.append(content)
+            await asyncio.gather(*(one(ask, round_number) for ask in asks))
+        return max(1, len(asks) // row.calls_per_unit)
+
+    return rated(job)
 
 
-def http_client(url: str) -> httpx2.AsyncClient:
-    """A client that may have every text of a round under way at once, and goes through no proxy."""
-    limits = httpx2.Limits(max_connections=None)
-    return httpx2.AsyncClient(base_url=url, timeout=TIMEOUT_S, limits=limits, trust_env=False)
-
-
-def jobs(ours: Ours, theirs: Theirs) -> dict[str, Job]:
-    """The two sides of one workload."""
-    return {OURS: ours.job, TARGET: theirs.job}
-
-
-def comparison(ours: Ours, theirs: Theirs, rates: Mapping[str, tuple[float, ...]]) -> Comparison:
+def comparison(row: Row, ours: Tally, theirs: Tally, rates: Mapping[str, tuple[float, ...]]) -> Comparison:
     """One row, with what must be known of it."""
-    workload = ours.workload
-    notes = [*latency(ours.tally, theirs.tally, one_by_one=workload.one_by_one), *remarks(ours.tally, theirs.tally)]
-    return Comparison(
-        workload.name,
-        TARGET,
-        "texts/s",
-        rates[OURS],
-        rates[TARGET],
-        tuple(f"{workload.name}: {note}" for note in notes),
+    mine, other = (
+        rates[side] if row.per_unit is None else tuple(row.per_unit / rate for rate in rates[side])
+        for side in (OURS, row.baseline)
     )
+    notes = (*latency(ours, theirs, one_by_one=row.one_by_one), *remarks(ours, theirs, row.baseline))
+    return Comparison(row.name, row.baseline, row.unit, mine, other, notes, lower_is_better=row.per_unit is not None)
 
 
 def latency(ours: Tally, theirs: Tally, *, one_by_one: bool) -> Sequence[str]:
@@ -161,18 +188,18 @@ def latency(ours: Tally, theirs: Tally, *, one_by_one: bool) -> Sequence[str]:
     if not one_by_one:
         return ()
     mine, other = (statistics.median(tally.seconds) for tally in (ours, theirs))
-    return (f"a call takes {1000 * mine:.0f} ms (median), {TARGET}'s {1000 * other:.0f} ms: {mine / other:.2f} ×",)
+    return (f"a call takes {1000 * mine:.0f} ms (median), the baseline's {1000 * other:.0f} ms: {mine / other:.2f} ×",)
 
 
-def remarks(ours: Tally, theirs: Tally) -> Sequence[str]:
+def remarks(ours: Tally, theirs: Tally, baseline: str) -> Sequence[str]:
     """How far the answers agree, whether they are what was asked for, and how much work they were."""
     both = ours.answers.keys() & theirs.answers.keys()
-    same = sum(ours.answers[text] == theirs.answers[text] for text in both)
-    found = [f"same answer for {same} of {len(both)} texts"]
-    for name, tally in ((OURS, ours), (TARGET, theirs)):
+    same = sum(ours.answers[asked] == theirs.answers[asked] for asked in both)
+    found = [f"same answer as {baseline} for {same} of {len(both)} calls"]
+    for name, tally in ((OURS, ours), (baseline, theirs)):
         if tally.failures:
-            total = len(tally.answers) + len(tally.failures)
             shown = tally.failures[0][:80]
-            found.append(f"{name} had no valid answer for {len(tally.failures)} of {total} texts, such as {shown!r}")
-        found.append(f"{name}, per text: {tally.tokens()}")
+            failed = f"{len(tally.failures)} of {len(tally.seconds)}"
+            found.append(f"{name} had no valid answer for {failed} calls, such as {shown!r}")
+        found.append(f"{name}, per call: {tally.tokens()}")
     return found

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bench.backend import BenchBackend, Tokens
-from bench.measure import Comparison, Job
+from bench.measure import Comparison, Job, rated
 from tools_server.engine.types import Engine, GenerationRequest, Prompt
 
 PREFILL_SHAPES = ((1, 512), (8, 64))
@@ -56,7 +56,7 @@ def decode_shapes() -> tuple[Shape, ...]:
     )
 
 
-def jobs(shape: Shape, engine: Engine, backend: BenchBackend) -> dict[str, Job]:
+def jobs(shape: Shape, engine: Engine, backend: BenchBackend) -> dict[str, Job[float]]:
     """The two sides of one shape."""
     vocabulary = engine.info.vocabulary
 
@@ -81,7 +81,7 @@ def jobs(shape: Shape, engine: Engine, backend: BenchBackend) -> dict[str, Job]:
         _check([len(row) for row in generated], answer)
         return shape.units(answer)
 
-    return {"engine": ours, RAW: theirs}
+    return {"engine": rated(ours), RAW: rated(theirs)}
 
 
 def comparison(shape: Shape, rates: dict[str, tuple[float, ...]]) -> Comparison:

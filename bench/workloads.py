@@ -1,22 +1,32 @@
-"""What both servers are asked: the chat messages that a bundled skill renders, and a schema for the answers."""
+"""What both servers are asked: rows of the table, each a skill's task on new texts in every round."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from jsonschema import Draft202012Validator
 
-from bench.classify import LABELS, TEXTS
+from bench.programs import SERVER
+from bench.skills import AFTER, DIGEST, DOCUMENT_QUESTIONS, TICKET_QUESTIONS
+from bench.terms import Terms
+from bench.texts import LABELS, Texts
 from tools_server.calls.nullable import widen
-from tools_server.skills.catalog import Catalog
+from tools_server.skills.catalog import Catalog, standard_dirs
 from tools_server.skills.render import render
 from tools_server.skills.types import Skill
 
+AT_ONCE = 64
 SINGLE_CALLS = 16
-"""Texts per round where one call follows another."""
+"""Calls per round where one follows another."""
 
-WARM_UP_TEXTS = 8
-"""One for each of the baseline's slots."""
+MIXED_CALLS = 32
+PARAGRAPHS = 200
+QUICK_PARAGRAPHS = 40
+WARM_UP_CALLS = 16
+"""One for each slot of the baseline, so that each has the instructions in its cache."""
+
+BARE = f"{SERVER}, bare labels"
+ACTIVATED = f"{SERVER}, activated LoRAs"
 
 LABEL_SCHEMA: Mapping[str, Any] = {
     "type": "object",
@@ -35,48 +45,25 @@ FIELDS: Mapping[str, Any] = {
     },
     "required": ["order"],
 }
-CUSTOMERS = (
-    "Maria Lopez", "Tom Becker", "Aisha Khan", "Jonas Lind", "Priya Nair", "Chen Wei", "Olga Petrova", "Sam Okafor",
-)  # fmt: skip
-MAILS = (
-    "{who} here. The toaster arrived broken on 3 March. I paid 39.90 euros for it.",
-    "Where is my desk lamp? It cost 64 euros, you promised it for 12 May. Regards, {who}",
-    "Please cancel the garden chair for 120 euros, which I ordered on 8 June. {who}",
-    "My name is {who}. The headphones that you sold me for 89.50 euros stopped working yesterday.",
-    "On 21 January I ordered a rain jacket. It is too small. Thanks, {who}",
-    "Hi, {who} again. You charged 249 euros twice for the office chair, on 2 July.",
-    "Send me an invoice please: one kettle, 29.95 euros, bought on 17 April by {who}.",
-    "The bicycle pump is great, worth every cent of the 18 euros. {who}, 30 August",
-)
-ALL_MAILS = tuple(mail.format(who=who) for mail in MAILS for who in CUSTOMERS)
 
 
 @dataclass(frozen=True, slots=True)
-class Workload:
-    """One row of the table. `schema` is what an answer is held to; with `one_by_one` a call waits for the last one."""
+class Task:
+    """A skill with its arguments. `schema` is what an answer is held to; `question` names what both sides are asked.
 
-    name: str
+    `adapter` is the name of the baseline's LoRA file; our side applies the one in the skill's folder.
+    """
+
+    question: str
     skill: Skill
     arguments: Mapping[str, Any]
     schema: Mapping[str, Any]
-    one_by_one: bool = False
+    adapter: str = ""
 
     @property
     def max_tokens(self) -> int:
         """Answer tokens at most, on both sides."""
         return self.skill.manifest.limits.max_output_tokens
-
-    def texts(self, round_number: int) -> list[str]:
-        """The texts of one round, the same for both sides and new in each, so that no side can answer from memory.
-
-        The number comes first: what follows it is then in no cache of prompts.
-        """
-        first = 10_000 + 100 * (round_number + 1)
-        if self.skill.name == "extract":
-            texts = [f"Order {first + at}: {mail}" for at, mail in enumerate(ALL_MAILS)]
-        else:
-            texts = [f"Ticket {first + at}: {text}" for at, text in enumerate(TEXTS)]
-        return texts[: WARM_UP_TEXTS if round_number < 0 else SINGLE_CALLS if self.one_by_one else None]
 
     def messages(self, text: str) -> list[dict[str, str]]:
         """The chat that the skill asks with, for an OpenAI-style endpoint."""
@@ -85,23 +72,142 @@ class Workload:
             for message in render(self.skill, self.arguments, text).messages
         ]
 
-    def answer_in(self, result: Mapping[str, Any]) -> Mapping[str, Any] | None:
-        """The bare answer in one of tools-server's results; None where that is an error."""
-        if "error" in result:
-            return None
-        return result["data"] if "data" in result else {"label": result["label"]}
+    def answer_in(self, data: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The bare answer in one of tools-server's results."""
+        found = data.get("data", data)
+        return {name: found[name] for name in self.schema["properties"] if name in found}
 
     def is_valid(self, answer: Any) -> bool:
         """Whether an answer is what was asked for."""
         return Draft202012Validator(self.schema).is_valid(answer)
 
 
-def workloads(catalog: Catalog) -> Sequence[Workload]:
-    """All rows. The extracted fields are nullable where they are not required, as tools-server has them."""
-    classify, extract = catalog.get("classify"), catalog.get("extract")
-    labels = {"labels": list(LABELS)}
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One call on either side."""
+
+    task: Task
+    text: str
+
+
+Asks = Callable[[int], list[Ask]]
+"""The calls of one round, by its number; -1 is the warm-up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of the table. With `one_by_one` a call waits for the last one; else all are sent at once.
+
+    A `unit` is `calls_per_unit` calls. With `per_unit` the row shows so many times the seconds that a unit takes
+    (1000: milliseconds), else units per second. `bare_labels` lets the baseline write the label and nothing else,
+    by a grammar, instead of an object of JSON.
+    """
+
+    key: str
+    name: str
+    unit: str
+    ours: Asks
+    theirs: Asks
+    baseline: str = SERVER
+    one_by_one: bool = False
+    per_unit: float | None = None
+    calls_per_unit: int = 1
+    bare_labels: bool = False
+    with_adapters: bool = False
+
+
+def catalog_of(terms: Terms) -> Catalog:
+    """The skills that our side serves under these terms."""
+    return Catalog(standard_dirs(terms.settings))
+
+
+def classify_task(catalog: Catalog) -> Task:
+    """Sort a short message by its subject, with the bundled skill."""
+    return Task("classify", catalog.get("classify"), {"labels": list(LABELS)}, LABEL_SCHEMA)
+
+
+def digest_task(catalog: Catalog) -> Task:
+    """Summarise a paragraph in a sentence; `write_digest` has written the skill."""
+    skill = catalog.get(DIGEST.name)
+    return Task(DIGEST.name, skill, {}, skill.output_schema)
+
+
+def plain_rows(catalog: Catalog, texts: Texts, *, quick: bool) -> Sequence[Row]:
+    """The rows without adapters: bundled skills, and `DIGEST`. Fields that are not required are nullable."""
+    classify = classify_task(catalog)
+    extract = Task("extract", catalog.get("extract"), {"fields": FIELDS}, widen(FIELDS))
+    digest = digest_task(catalog)
+
+    def each(task: Task, make: Callable[[str, int, int], list[str]], key: str, count: int) -> Asks:
+        def asks(round_number: int) -> list[Ask]:
+            wanted = min(count, WARM_UP_CALLS) if round_number < 0 else count
+            return [Ask(task, text) for text in make(key, round_number, wanted)]
+
+        return asks
+
+    def one(key: str, baseline: str) -> Row:
+        asks = each(classify, texts.messages, key, SINGLE_CALLS)
+        name = "(a) classify, one by one"
+        return Row(
+            key, name, "ms/call", asks, asks, baseline, one_by_one=True, per_unit=1000, bare_labels=baseline == BARE
+        )
+
+    def many(key: str, baseline: str) -> Row:
+        asks = each(classify, texts.messages, key, AT_ONCE)
+        return Row(
+            key, f"(b) classify, {AT_ONCE} at once", "texts/s", asks, asks, baseline, bare_labels=baseline == BARE
+        )
+
+    fill = each(extract, texts.mails, "extract", AT_ONCE)
+    share = QUICK_PARAGRAPHS if quick else PARAGRAPHS
+    brief = each(digest, texts.paragraphs, "paragraphs", share)
+    named = f"(f) summarise, {share} paragraphs" + (f" (quick: not {PARAGRAPHS})" if quick else "")
     return (
-        Workload("classify, one by one", classify, labels, LABEL_SCHEMA, one_by_one=True),
-        Workload(f"classify, {len(TEXTS)} at once", classify, labels, LABEL_SCHEMA),
-        Workload(f"extract, {len(ALL_MAILS)} at once", extract, {"fields": FIELDS}, widen(FIELDS)),
+        one("one", SERVER),
+        one("one-bare", BARE),
+        many("many", SERVER),
+        many("many-bare", BARE),
+        Row("extract", f"(c) extract, {AT_ONCE} at once", "texts/s", fill, fill),
+        Row("paragraphs", named, "texts/s", brief, brief),
+    )
+
+
+def adapter_rows(catalog: Catalog, texts: Texts) -> Sequence[Row]:
+    """The rows whose skills have an adapter each; `write_adapted_skills` has written them."""
+
+    def task(question: str, name: str) -> Task:
+        skill = catalog.get(name)
+        return Task(question, skill, {}, skill.output_schema, adapter=name)
+
+    tickets = [task(each.name, each.name) for each in TICKET_QUESTIONS]
+    plain = [task(each.name, each.name) for each in DOCUMENT_QUESTIONS]
+    after = [task(each.name, f"{each.name}{AFTER}") for each in DOCUMENT_QUESTIONS]
+
+    def mixed(round_number: int) -> list[Ask]:
+        found = texts.messages("mixed", round_number, MIXED_CALLS)
+        return [Ask(tickets[place % len(tickets)], text) for place, text in enumerate(found)]
+
+    def on_document(tasks: Sequence[Task], key: str) -> Asks:
+        return lambda round_number: [
+            Ask(each, document) for document in texts.documents(key, round_number, 1) for each in tasks
+        ]
+
+    def document(key: str, ours: Sequence[Task], theirs: Sequence[Task], baseline: str) -> Row:
+        return Row(
+            key,
+            f"(e) one document, {len(theirs)} skills",
+            "s/document",
+            on_document(ours, key),
+            on_document(theirs, key),
+            baseline,
+            one_by_one=True,
+            per_unit=1,
+            calls_per_unit=len(theirs),
+            with_adapters=True,
+        )
+
+    return (
+        Row("mixed", f"(d) {MIXED_CALLS} calls, 3 adapters", "calls/s", mixed, mixed, with_adapters=True),
+        document("document", after, plain, SERVER),
+        document("document-activated", after, after, ACTIVATED),
     )

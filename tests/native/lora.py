@@ -1,34 +1,33 @@
 """LoRA files with random weights: adapters whose only quality is that they change the answer."""
 
-import hashlib
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import gguf
-import numpy as np
-
+from bench.lora import write_lora
 from tools_server.engine.types import Adapter
 
+LAYERS, WIDTH = 30, 576
+"""Of the small model."""
 
-def make_adapter(path: Path, *, seed: int, base_sha256: str, architecture: str = "llama", **metadata: Any) -> Adapter:
-    """Write a LoRA with random weights, of rank 4, on the query and output projections of every layer."""
-    rng = np.random.default_rng(seed)
-    writer = gguf.GGUFWriter(path, architecture)
-    writer.add_type("adapter")
-    writer.add_string("adapter.type", "lora")
-    writer.add_float32("adapter.lora.alpha", 8.0)
-    for key, value in metadata.items():
-        writer.add_key_value(
-            f"adapter.alora.{key}", value, gguf.GGUFValueType.ARRAY, sub_type=gguf.GGUFValueType.UINT32
-        )
-    for layer in range(30):
-        for name in ("attn_q", "attn_output"):
-            for part, shape in (("lora_a", (4, 576)), ("lora_b", (576, 4))):
-                tensor = rng.normal(0, 0.15, shape).astype(np.float32)
-                writer.add_tensor(f"blk.{layer}.{name}.weight.{part}", tensor)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+
+def make_adapter(
+    path: Path,
+    *,
+    seed: int,
+    base_sha256: str,
+    architecture: str = "llama",
+    invocation_tokens: Sequence[int] = (),
+) -> Adapter:
+    """Write a LoRA of rank 4 on the query and output projections of every layer, strong enough to change answers."""
+    names = (f"blk.{layer}.{name}.weight" for layer in range(LAYERS) for name in ("attn_q", "attn_output"))
+    digest = write_lora(
+        path,
+        architecture,
+        dict.fromkeys(names, (WIDTH, WIDTH)),
+        seed=seed,
+        rank=4,
+        alpha=8.0,
+        deviations=(0.15, 0.15),
+        invocation_tokens=invocation_tokens,
+    )
     return Adapter(digest, base_sha256, path=path, name=path.name)
