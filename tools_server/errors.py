@@ -16,15 +16,19 @@ ends with no answer and so has no error. The tree:
     ├ SkillError
     │ ├ SkillNotFound       no skill has that name
     │ ├ ManifestInvalid     a skill folder or model manifest breaks its contract
-    │ └ AdapterMismatch     an adapter was trained for another base, or its file is not what it says
+    │ ├ AdapterMismatch     an adapter was trained for another base, or its file is not what it says
+    │ └ SamplesInvalid      a file of evaluation samples breaks its contract
     ├ ModelError
     │ ├ ModelNotFound       no manifest has that id, or its weights are not on this machine
     │ ├ DownloadFailed      no source delivered the file
     │ ├ ChecksumMismatch    a file's SHA-256 is not the pinned one
-    │ └ ModelLoadFailed     llama.cpp could not load the weights or make a context
+    │ ├ ModelLoadFailed     llama.cpp could not load the weights or make a context
+    │ └ TuningFailed        weights could not be written in another format, or could not be measured
     ├ EngineError
     │ ├ DecodeFailed        llama.cpp refused a batch, or the constraint broke; this request failed, the engine lives
-    │ └ EngineDied          the engine's thread is gone; nothing can be answered any more
+    │ ├ EngineDied          the engine's thread is gone, or its host crashed twice while it answered
+    │ ├ HostUnavailable     no engine host can be started or reached, or its folder is open to others
+    │ └ HostMismatch        the shared engine host is of a later release than this process
     └ SettingsError         an unknown or invalid setting, wherever it came from
 """
 
@@ -41,6 +45,8 @@ __all__ = [
     "DownloadFailed",
     "EngineDied",
     "EngineError",
+    "HostMismatch",
+    "HostUnavailable",
     "InputNotAllowed",
     "InputTooLong",
     "InputUnreadable",
@@ -51,11 +57,13 @@ __all__ = [
     "ModelNotFound",
     "OutputTruncated",
     "QueueFull",
+    "SamplesInvalid",
     "SettingsError",
     "SkillError",
     "SkillNotFound",
     "Surface",
     "ToolsServerError",
+    "TuningFailed",
     "surface_of",
 ]
 
@@ -156,6 +164,12 @@ class AdapterMismatch(SkillError):
     code = "adapter_mismatch"
 
 
+class SamplesInvalid(SkillError):
+    """A file of evaluation samples breaks its contract; the message names file, line and reason."""
+
+    code = "samples_invalid"
+
+
 class ModelError(ToolsServerError):
     """The model's weights are missing, wrong, or unusable."""
 
@@ -186,6 +200,12 @@ class ModelLoadFailed(ModelError):
     code = "model_load_failed"
 
 
+class TuningFailed(ModelError):
+    """Weights could not be written in another format, or a candidate could not be measured."""
+
+    code = "tuning_failed"
+
+
 class EngineError(ToolsServerError):
     """The machinery failed; the call itself was fine."""
 
@@ -199,9 +219,21 @@ class DecodeFailed(EngineError):
 
 
 class EngineDied(EngineError):
-    """The engine's thread is gone, or it was closed; nothing can be answered any more."""
+    """The engine's thread is gone or was closed, or the engine host crashed twice while it answered."""
 
     code = "engine_died"
+
+
+class HostUnavailable(EngineError):
+    """No engine host can be started or reached, or the folder of its socket is not the user's alone."""
+
+    code = "host_unavailable"
+
+
+class HostMismatch(EngineError):
+    """The shared engine host is of a later release, which this process cannot talk to."""
+
+    code = "host_mismatch"
 
 
 class SettingsError(ToolsServerError):

@@ -19,7 +19,7 @@ from tools_server.errors import SettingsError
 ENV_PREFIX = "TOOLS_SERVER_"
 CONFIG_VARIABLE = "TOOLS_SERVER_CONFIG"
 FILE_NAME = "tools-server.toml"
-PATHS = ("config_dir", "cache_dir")
+PATHS = ("config_dir", "cache_dir", "runtime_dir")
 PATH_LISTS = ("skills_dirs", "allow_paths")
 """Settings that the environment gives as one string, separated as PATH is."""
 
@@ -28,6 +28,9 @@ def config_dir() -> Path:
     """The user's folder for settings, skills and model manifests."""
     return platformdirs.user_config_path("tools-server")
 
+
+KvType = Literal["f16", "bf16", "q8_0"]
+"""Formats of the KV cache."""
 
 UserPath = Annotated[Path, AfterValidator(Path.expanduser)]
 
@@ -47,10 +50,22 @@ class Settings(BaseModel):
         (), description="folders whose files may be given as `paths`; none by default"
     )
     context_tokens: int = Field(16384, ge=512, description="KV cache shared by all running requests, in tokens")
-    max_sequences: int = Field(16, ge=1, le=64, description="requests that run at the same time")
+    max_sequences: int = Field(32, ge=1, le=64, description="requests that run at the same time")
     batch_tokens: int = Field(512, ge=32, le=4096, description="tokens decoded at once, at most")
     threads: int | None = Field(None, ge=1, description="CPU threads; default: physical cores")
+    flash_attention: bool | None = Field(None, description="attention in one pass; default: where llama.cpp has it")
+    kv_type: KvType = Field("f16", description="format of the KV cache; `q8_0` takes half the memory of `f16`")
+    tuned: bool = Field(True, description="serve what `models tune` found fastest on this machine")
     queue_limit: int = Field(256, ge=1, description="requests that may wait; beyond it a call is told to come back")
+    in_process: bool = Field(False, description="an engine of our own instead of the host that all sessions share")
+    host_idle_s: float = Field(900.0, gt=0, description="seconds without a request after which the engine host ends")
+    runtime_dir: UserPath | None = Field(
+        None, description="the engine host's socket, locks and log; default: the user's runtime and log folders"
+    )
+    low_priority: bool = Field(False, description="let everything else on the machine go first")
+    memory_limit_mb: int | None = Field(
+        None, ge=1, description="refuse to load a model that would take more memory; default: no limit"
+    )
     call_timeout_s: float = Field(120.0, gt=0, description="seconds after which a call ends with an error")
     watch: bool = Field(True, description="reload skill folders when they change")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="what goes to stderr")

@@ -32,7 +32,8 @@ class Claude:
     def __init__(self, home: Path) -> None:
         self.project = home / "project"
         self.project.mkdir()
-        kept = {name: os.environ[name] for name in ("PATH", "LANG", "XDG_CACHE_HOME") if name in os.environ}
+        names = ("PATH", "LANG", "XDG_CACHE_HOME", "TOOLS_SERVER_RUNTIME_DIR")
+        kept = {name: os.environ[name] for name in names if name in os.environ}
         self.environment = kept | {
             "HOME": str(home),
             "CLAUDE_CONFIG_DIR": str(home / ".claude"),

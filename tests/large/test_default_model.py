@@ -15,7 +15,8 @@ SAMPLES = Path(__file__).parents[2] / "examples" / "samples"
 
 @pytest.fixture
 async def app() -> AsyncIterator[App]:
-    app = build_app(load_settings({"model": "qwen2.5-coder-1.5b-instruct", "allow_paths": (SAMPLES,)}))
+    flags = {"model": "qwen2.5-coder-1.5b-instruct", "allow_paths": (SAMPLES,), "in_process": True}
+    app = build_app(load_settings(flags))
     yield app
     await app.gate.aclose()
 

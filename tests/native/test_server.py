@@ -135,7 +135,9 @@ from mcp import Client, StdioServerParameters
 
 async def main():
     server = StdioServerParameters(
-        command=sys.executable, args=["-m", "tools_server", "serve", "--model", {MODEL!r}], env=dict(os.environ)
+        command=sys.executable,
+        args=["-m", "tools_server", "serve", "--in-process", "--model", {MODEL!r}],
+        env=dict(os.environ),
     )
     async with Client(server) as mcp:
         await mcp.call_tool("classify", {{"text": "warm up", "labels": ["a", "b"]}})

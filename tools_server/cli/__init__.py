@@ -23,6 +23,7 @@ COMMANDS = {
     "run": "Run one skill on files or on standard input.",
     "skills": "List, show, check and create skill folders.",
     "models": "List, download, verify and add models.",
+    "host": "Look at the engine host that all sessions share, and end it.",
     "doctor": "Check model, skills, threads and memory, and say what to do.",
 }
 """Name of each command and its line in `--help`; the module `tools_server.cli.<name>` holds it as `app`."""

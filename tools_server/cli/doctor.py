@@ -17,10 +17,14 @@ import typer
 from rich.text import Text
 
 from tools_server import __version__
-from tools_server.app import App, build_app
+from tools_server.app import App, build_app, host_link, shares_engine
 from tools_server.cli import output
+from tools_server.cli.models import tuned_state
 from tools_server.engine.types import Chat, GenerationRequest, Message, Span
-from tools_server.errors import ToolsServerError
+from tools_server.errors import EngineError, ModelError, ToolsServerError
+from tools_server.host.info import HostInfo
+from tools_server.host.lifecycle import find
+from tools_server.models import available_memory
 from tools_server.settings import Settings, load_settings, setting_origins
 
 __all__ = ["app"]
@@ -61,7 +65,7 @@ def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")] = False,
     config: Annotated[Path | None, typer.Option("--config", help="Settings file to read instead of your own.")] = None,
 ) -> None:
-    """Check model, hash, skills, threads, memory and one real generation, and say what to do."""
+    """Check model, hash, skills, threads, memory, engine host and one real generation, and say what to do."""
     flags = {"model": model}
     settings = load_settings(flags, config=config)
     origins = setting_origins(flags, config=config)
@@ -89,7 +93,8 @@ async def _examine(settings: Settings, deep: bool) -> list[Check]:
     try:
         llama, cores = check_llama()
         checks = [_check_python(), llama, check_model(application, deep), check_skills(application)]
-        checks += [check_threads(settings, cores), check_memory(application)]
+        host, info = check_host(application)
+        checks += [check_threads(settings, cores), check_memory(application, loaded=info is not None), host]
         if any(check.state == "failed" for check in checks if check.name != "skills"):
             return [*checks, Check("generation", "failed", "not tried", "Mend the failed checks above first.")]
         return [*checks, await check_generation(application)]
@@ -120,7 +125,11 @@ def check_model(application: App, deep: bool) -> Check:
     except ToolsServerError as error:
         return Check("model", "failed", error.message, error.hint)
     hashed = "hashed just now" if deep else "hash verified"
-    return Check("model", "ok", f"{wanted}, {manifest.size_bytes / GIGABYTE:.2f} GB, {hashed}, {path}")
+    status = next(status for status in application.models.list() if status.manifest.id == wanted)
+    tuned = status.tuned is not None and status.objection is None
+    found = f"{wanted}, {manifest.size_bytes / GIGABYTE:.2f} GB, {hashed}, {path}, tuned: {tuned_state(status)}"
+    todo = f"It may read prompts several times faster: `tools-server models tune {wanted}` finds out."
+    return Check("model", "ok", found, "" if tuned else todo)
 
 
 def check_skills(application: App) -> Check:
@@ -153,8 +162,27 @@ def check_threads(settings: Settings, cores: int) -> Check:
     return Check("threads", "ok", found)
 
 
-def check_memory(application: App, available: Callable[[], int] | None = None) -> Check:
+def check_host(application: App) -> tuple[Check, HostInfo | None]:
+    """Look for the engine host that all sessions share."""
+    settings = application.settings
+    if not shares_engine(settings):
+        return Check("host", "ok", "not used: this process loads the model itself"), None
+    try:
+        info = find(host_link(settings, application.models).paths)
+    except ModelError:  # said by its own check
+        return Check("host", "ok", "none runs"), None
+    except EngineError as error:
+        return Check("host", "failed", error.message, error.hint), None
+    if info is None:
+        return Check("host", "ok", "none runs; the first call starts one"), None
+    found = f"pid {info.pid}, {info.state}, {info.memory_bytes / GIGABYTE:.2f} GB, {info.under_way} requests under way"
+    return Check("host", "ok", found), info
+
+
+def check_memory(application: App, available: Callable[[], int] | None = None, *, loaded: bool = False) -> Check:
     """Compare the weights, of which every byte is read for every token, with the memory that is free."""
+    if loaded:
+        return Check("memory", "ok", "the engine host has loaded the model")
     free = (available or available_memory)()
     try:
         needed = application.models.manifest(application.settings.model).size_bytes
@@ -170,26 +198,13 @@ def check_memory(application: App, available: Callable[[], int] | None = None) -
     return Check("memory", "ok", found)
 
 
-def available_memory() -> int:
-    """Bytes that a new process can use: of the machine, or of the control group (container) that we run in."""
-    free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    meminfo = Path("/proc/meminfo")
-    if meminfo.exists():
-        fields = dict(line.split(":", 1) for line in meminfo.read_text("ascii").splitlines())
-        free = int(fields["MemAvailable"].split()[0]) * 1024
-    limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
-    if limit.exists() and used.exists() and (allowed := limit.read_text("ascii").strip()) != "max":
-        free = min(free, int(allowed) - int(used.read_text("ascii")))
-    return free
-
-
 async def check_generation(application: App) -> Check:
     """Load the model and let it answer; tells the time, and the memory that all of it took."""
     begin = time.perf_counter()
     try:
         engine = await application.gate.get()
         loaded = time.perf_counter() - begin
-        prompt = engine.encode(Chat((Message("user", (Span("Count from one to ten."),)),)))
+        prompt = await engine.encode(Chat((Message("user", (Span("Count from one to ten."),)),)))
         answer = await engine.generate(GenerationRequest(prompt=prompt, max_tokens=24))
     except ToolsServerError as error:
         return Check("generation", "failed", error.message, error.hint)
@@ -197,7 +212,7 @@ async def check_generation(application: App) -> Check:
     speed = f", {(answer.usage.completion - 1) / seconds:.0f} tokens/s" if seconds > 0 else ""
     found = (
         f"loaded in {loaded:.1f} s, first token after {answer.timings.first_token:.2f} s{speed}; "
-        f"{_peak_memory() / GIGABYTE:.2f} GB of memory in all"
+        f"{_memory(application) / GIGABYTE:.2f} GB of memory in all"
     )
     if not answer.text.strip():
         return Check(
@@ -206,7 +221,11 @@ async def check_generation(application: App) -> Check:
     return Check("generation", "ok", found)
 
 
-def _peak_memory() -> int:
+def _memory(application: App) -> int:
+    """Bytes that the engine takes: the host's, or at most ours."""
+    _, info = check_host(application)
+    if info is not None:
+        return info.memory_bytes
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024  # kilobytes on Linux
 

@@ -52,6 +52,9 @@ def run(
     skills_dir: Annotated[
         list[Path] | None, typer.Option("--skills-dir", help="Further folder of skill folders; may be repeated.")
     ] = None,
+    in_process: Annotated[
+        bool, typer.Option("--in-process", help="Load the model here instead of sharing the engine host's.")
+    ] = False,
     timeout: Annotated[float | None, typer.Option("--timeout", help="Seconds after which the call fails.")] = None,
     config: Annotated[Path | None, typer.Option("--config", help="Settings file to read instead of your own.")] = None,
 ) -> None:
@@ -60,7 +63,12 @@ def run(
     One file gives one answer, several give `results`. The files are yours: `allow_paths` does not apply.
     """
     given = files or ["-"]
-    flags = {"model": model, "skills_dirs": skills_dir or None, "call_timeout_s": timeout}
+    flags = {
+        "model": model,
+        "skills_dirs": skills_dir or None,
+        "in_process": True if in_process else None,
+        "call_timeout_s": timeout,
+    }
     settings = load_settings(flags, config=config)
     output.log_to_stderr(settings.log_level, origin=setting_origins(flags, config=config)["log_level"])
     result = anyio.run(_run, settings, skill, given, arg or [])

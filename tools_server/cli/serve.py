@@ -43,6 +43,9 @@ def serve(
     log_level: Annotated[
         str | None, typer.Option("--log-level", help="What goes to stderr: debug, info, warning or error.")
     ] = None,
+    in_process: Annotated[
+        bool, typer.Option("--in-process", help="Load the model here instead of sharing the engine host's.")
+    ] = False,
     no_watch: Annotated[bool, typer.Option("--no-watch", help="Do not reload skill folders when they change.")] = False,
 ) -> None:
     """Serve the skills as MCP tools over stdin and stdout. An MCP client starts this; logs go to stderr."""
@@ -54,6 +57,7 @@ def serve(
             "skills_dirs": skills_dir or None,
             "allow_paths": allow_path or None,
             "log_level": log_level,
+            "in_process": True if in_process else None,
             "watch": False if no_watch else None,
         },
         config=config,
@@ -61,6 +65,8 @@ def serve(
     logging.basicConfig(
         stream=sys.stderr, level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
+    if settings.log_level != "debug":  # it tells of every request
+        logging.getLogger("httpx2").setLevel(logging.WARNING)
     if by_hand:
         output.note("Waiting for an MCP client on standard input; Ctrl-C ends. An agent starts this command itself.")
     leaving = Leaving()

@@ -13,7 +13,7 @@ from tools_server.engine.scripted import saying
 from tools_server.models import ModelStore
 from tools_server.settings import Settings
 
-NAMES = ["python", "llama.cpp", "model", "skills", "threads", "memory", "generation"]
+NAMES = ["python", "llama.cpp", "model", "skills", "threads", "memory", "host", "generation"]
 SMALL = "smollm2-135m-instruct"
 
 
@@ -34,6 +34,15 @@ def test_when_all_is_well_every_check_passes_and_the_generation_is_timed(run_cli
     assert {checks[name]["state"] for name in NAMES if name != "threads"} == {"ok"}  # a busy machine is a warning
     assert "loaded in" in checks["generation"]["found"]
     assert "classify, extract, summarise" in checks["skills"]["found"]
+
+
+@pytest.mark.usefixtures("installed")
+def test_a_model_that_is_not_tuned_is_told_with_the_command(run_cli: RunCli):
+    outcome = run_cli("doctor", "--json", "--model", SMALL)
+    model = next(check for check in json.loads(outcome.out)["checks"] if check["name"] == "model")
+    assert model["state"] == "ok"
+    assert model["found"].endswith("tuned: no")
+    assert f"tools-server models tune {SMALL}" in model["todo"]
 
 
 @pytest.mark.usefixtures("installed")
