@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Self
 
+from tools_server.calls.cache import Recent
 from tools_server.calls.gather import gather
 from tools_server.calls.work import Work
-from tools_server.engine.types import Prompt
+from tools_server.engine.types import Chat, Prompt
 from tools_server.skills.labels import Label, is_multi_label, labels_of
 
 SHOWN_SCORES = 10
@@ -16,11 +17,15 @@ SHOWN_SCORES = 10
 DIGITS = 4
 YES_NO = ("yes", "no")
 
+Continuations = tuple[tuple[int, ...], ...]
+TokenisedLabels = Recent[tuple[str, tuple[str, ...]], Continuations]
+"""By the model's SHA-256 and the labels."""
+
 
 class Chooser:
     """Answers one input after the other with the labels of one call."""
 
-    def __init__(self, work: Work, labels: Sequence[Label], continuations: tuple[tuple[int, ...], ...]) -> None:
+    def __init__(self, work: Work, labels: Sequence[Label], continuations: Continuations) -> None:
         self._work = work
         self._labels = labels
         self._multi = is_multi_label(work.call.skill, work.call.arguments)
@@ -28,12 +33,14 @@ class Chooser:
         self._answer_tokens = sum(map(len, continuations))
 
     @classmethod
-    async def prepare(cls, work: Work) -> Self:
-        """Tokenise the call's labels once for all of its inputs."""
+    async def prepare(cls, work: Work, tokenised: TokenisedLabels) -> Self:
+        """Tokenise the call's labels once for all of its inputs, unless an earlier call had the same."""
         call = work.call
         labels = labels_of(call.skill, call.arguments)
-        texts = YES_NO if is_multi_label(call.skill, call.arguments) else [label.name for label in labels]
-        return cls(work, labels, await work.engine.continuations(texts))
+        texts = YES_NO if is_multi_label(call.skill, call.arguments) else tuple(label.name for label in labels)
+        key = (work.engine.info.sha256, texts)
+        known = tokenised.get(key) or tokenised.put(key, await work.engine.continuations(texts))
+        return cls(work, labels, known)
 
     async def answer(self, text: str) -> Mapping[str, Any]:
         """Answer one text.
@@ -49,7 +56,9 @@ class Chooser:
 
     async def _best(self, text: str) -> Mapping[str, Any]:
         """Score all labels at once. Of equally likely ones the caller's first wins."""
-        probabilities = await self._probabilities(await self._fitting_prompt(text))
+        chat = self._work.chat(text)
+        fits = self._work.surely_fits(chat, self._answer_tokens)
+        probabilities = await self._probabilities(chat if fits else await self._fitting_prompt(text))
         best = max(range(len(probabilities)), key=probabilities.__getitem__)
         return {
             "label": self._labels[best].name,
@@ -83,7 +92,7 @@ class Chooser:
             raise self._work.too_long(tokens, tokens + room, why="what the context leaves beside the labels")
         return prompt
 
-    async def _probabilities(self, prompt: Prompt) -> list[float]:
+    async def _probabilities(self, prompt: Prompt | Chat) -> list[float]:
         scores = await self._work.score(prompt, self._continuations)
         return [math.exp(logprob) for logprob in scores.logprobs]
 

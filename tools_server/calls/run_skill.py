@@ -12,7 +12,8 @@ from typing import Any
 import anyio
 
 from tools_server.calls.arguments import ArgumentCheck
-from tools_server.calls.choose import Chooser
+from tools_server.calls.cache import Recent
+from tools_server.calls.choose import Chooser, TokenisedLabels
 from tools_server.calls.engine_gate import EngineGate
 from tools_server.calls.forms import Forms
 from tools_server.calls.gather import gather
@@ -30,6 +31,10 @@ from tools_server.skills.types import Skill
 Answer = Callable[[str], Awaitable[Mapping[str, Any]]]
 
 
+KEPT_LABEL_SETS = 64
+"""Tokenised label sets that are kept: a caller's labels are usually used many times in a row."""
+
+
 class SkillRunner:
     """Runs skills on the engine behind the gate. Calls may run side by side."""
 
@@ -41,6 +46,7 @@ class SkillRunner:
         self._sandbox = Sandbox(settings.allow_paths)
         self._check = ArgumentCheck()
         self._forms = Forms()
+        self._tokenised: TokenisedLabels = Recent(KEPT_LABEL_SETS)
 
     async def run(
         self,
@@ -106,7 +112,7 @@ class SkillRunner:
     async def _answerer(self, work: Work) -> Answer:
         """Prepare what all inputs of the call have in common."""
         if work.call.skill.manifest.kind == "choose":
-            return (await Chooser.prepare(work)).answer
+            return (await Chooser.prepare(work, self._tokenised)).answer
         form = await self._forms.form_of(work.call.skill, work.call.arguments, work.engine)
         return Generator(work, form).answer
 

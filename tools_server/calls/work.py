@@ -11,6 +11,7 @@ from tools_server.calls.progress import Meter, Tally
 from tools_server.calls.types import SkillCall
 from tools_server.engine.types import (
     Adapter,
+    Chat,
     Constraint,
     Engine,
     Generation,
@@ -26,6 +27,9 @@ from tools_server.skills.render import render
 
 T = TypeVar("T")
 
+TEMPLATE_TOKENS = 512
+"""More than any chat template adds to what it is given."""
+
 
 @dataclass(frozen=True, slots=True)
 class Work:
@@ -39,13 +43,17 @@ class Work:
     meter: Meter
     tally: Tally
 
-    async def prompt(self, text: str, label: Label | None = None) -> Prompt:
-        """Render and tokenise the prompt for one text.
+    def chat(self, text: str, label: Label | None = None) -> Chat:
+        """Render the prompt for one text.
 
         Raises:
             ManifestInvalid: the template failed.
         """
-        return await self.engine.encode(render(self.call.skill, self.call.arguments, text, label=label))
+        return render(self.call.skill, self.call.arguments, text, label=label)
+
+    async def prompt(self, text: str, label: Label | None = None) -> Prompt:
+        """Render and tokenise the prompt for one text; raises as `chat` does."""
+        return await self.engine.encode(self.chat(text, label))
 
     async def count(self, text: str) -> int:
         """Count the tokens of a text."""
@@ -59,7 +67,7 @@ class Work:
         tokens = await self.count(text)
         return tokens if tokens > limit else None
 
-    async def score(self, prompt: Prompt, continuations: tuple[tuple[int, ...], ...]) -> Scores:
+    async def score(self, prompt: Prompt | Chat, continuations: tuple[tuple[int, ...], ...]) -> Scores:
         """Score a closed set; raises what the engine raises."""
         async with self.limiter:
             submitted = time.monotonic()
@@ -80,6 +88,11 @@ class Work:
             )
         self.tally.add(submitted, generation.usage, generation.timings)
         return generation
+
+    def surely_fits(self, chat: Chat, answer_tokens: int) -> bool:
+        """Whether a chat fits into the context however it is tokenised."""
+        characters = sum(len(span.text) for message in chat.messages for span in message.content)
+        return self.room(4 * characters + TEMPLATE_TOKENS, answer_tokens) >= 0
 
     def room(self, prompt_tokens: int, answer_tokens: int) -> int:
         """Tell how many tokens of the context are left over; negative when they do not fit."""

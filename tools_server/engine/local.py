@@ -150,8 +150,9 @@ class LocalEngine:
             raise InvalidArguments(
                 f"The closed set of {len(texts)} cannot be scored: {error}.", "Remove empty and repeated labels."
             ) from error
-        self._check_size(request.prompt, sum(map(len, texts)), "tokens of labels")
-        answer = await self._submit(lambda settle: sequences.ScoreSequence(request, trie, settle))
+        prompt = await self.encode(request.prompt) if isinstance(request.prompt, Chat) else request.prompt
+        self._check_size(prompt, sum(map(len, texts)), "tokens of labels")
+        answer = await self._submit(lambda settle: sequences.ScoreSequence(request, prompt, trie, settle))
         if not isinstance(answer, Scores):
             raise TypeError(f"a scoring was answered with {type(answer).__name__}")
         return answer

@@ -211,8 +211,8 @@ class GenerationSequence(Sequence):
 class ScoreSequence(Sequence):
     """Scores a closed set: the prompt once, then where labels part, each path under a sequence id of its own."""
 
-    def __init__(self, request: ScoreRequest, trie: Trie, settle: Settle) -> None:
-        super().__init__(request.prompt, request.adapter, request.deadline, settle)
+    def __init__(self, request: ScoreRequest, prompt: Prompt, trie: Trie, settle: Settle) -> None:
+        super().__init__(prompt, request.adapter, request.deadline, settle)
         self._trie = trie
         self._paths: deque[list[Node]] = deque()
         self._open: set[int] = set()  # nodes of this wave that have not been observed yet, by id()

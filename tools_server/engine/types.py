@@ -102,9 +102,12 @@ class GenerationRequest:
 
 @dataclass(frozen=True, slots=True)
 class ScoreRequest:
-    """Tell how likely each continuation of `prompt` is among them: no two alike, none the beginning of another."""
+    """Tell how likely each continuation of `prompt` is among them: no two alike, none the beginning of another.
 
-    prompt: Prompt
+    A chat is encoded on the way, which spares an engine in another process a round trip.
+    """
+
+    prompt: Prompt | Chat
     continuations: tuple[tuple[int, ...], ...]
     adapter: Adapter | None = None
     deadline: float | None = None

@@ -5,6 +5,7 @@ import math
 import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -108,10 +109,12 @@ class FakeEngine:
         return Generation(answer, tokens, self.finish, usage, Timings(0.25, 0.5, 0.75))
 
     async def score(self, request: ScoreRequest) -> Scores:
+        tokens = await self.encode(request.prompt) if isinstance(request.prompt, Chat) else request.prompt
+        request = replace(request, prompt=tokens)
         prompt = await self._serve(request)
         raw = [math.log(self.weigh(prompt, self.detokenize(c).strip())) for c in request.continuations]
         total = math.log(sum(math.exp(value) for value in raw))
-        usage = Usage(prompt=len(request.prompt), cached=1)
+        usage = Usage(prompt=len(tokens), cached=1)
         return Scores(tuple(value - total for value in raw), 1.0, usage, Timings(0.1, 0.2, 0.2))
 
     async def _serve(self, request: GenerationRequest | ScoreRequest) -> str:
