@@ -1,9 +1,9 @@
 """Continuous batching over one KV cache: which sequences run, and what goes into each decode.
 
-A step is one `llama_decode` under one adapter. Sequences join and leave between steps. Those that generate go
-first, for somebody waits for each of their tokens; prefill fills what room is left, in chunks, so that a long prompt
-never stalls the others for more than one step. Adapters take turns: the one in use keeps its turn for a bounded
-number of tokens, then the one that has waited longest follows, so that no request waits for ever.
+A step is one `llama_decode` under one adapter. Sequences join and leave between steps. Prefill is done in chunks, in
+turn with the tokens of answers, so that a long prompt never stalls the others for more than one step; only small
+batches hold both. Adapters take turns: the one in use keeps its turn for a bounded number of tokens, then the one
+that has waited longest follows, so that no request waits for ever.
 
 Cells are reserved a stretch at a time. When they run out, the request that came last gives its own back and waits to be
 resumed: its prompt and what it has written so far are then decoded again (recomputation, as in vLLM: Kwon et al., 2023,
@@ -27,6 +27,11 @@ from tools_server.engine.trie import Node
 from tools_server.engine.types import Adapter, EngineStats, Generation, Scores
 from tools_server.errors import DeadlineExceeded, DecodeFailed, ToolsServerError
 
+MIXED_TOKENS = 63
+"""Tokens up to which a batch holds answers and prefill together. From 64 on, llama.cpp's attention on a CPU works
+in tiles of 64 tokens, and each tile looks at every cell that any of its tokens attends to: next to tokens of many
+sequences, a prefill would pay for the cells of all of them (docs/experiments.md)."""
+
 
 @dataclass(slots=True)
 class _Output:
@@ -46,6 +51,7 @@ class Scheduler:
         self._waiting: deque[Sequence] = deque()
         self._running: list[Sequence] = []  # in the order of their admission
         self._stalled: set[int] = set()  # running sequences without cells for their next token, by id()
+        self._answered_last = False  # the last decode had tokens of answers, so the next may be a prefill
         self._crowded = False  # somebody was preempted, and nobody has finished since
         self._counters = dict.fromkeys(
             ("requests", "finished", "failed", "cancelled", "preempted", "decodes", "decoded_tokens", "forced_tokens",
@@ -196,20 +202,7 @@ class Scheduler:
         adapter = self._adapters.choose(ready)
         group = [s for s in running if s.adapter_now == adapter]
         batch, outputs = Batch(), list[_Output]()
-        generating = [s for s in group if s.pending and not s.prefilling]
-        prefilling = [s for s in group if s.pending and s.prefilling]
-        taken = [
-            *self._take_pending(generating, batch, outputs, limit=self._backend.n_batch),
-            *self._take_score_steps(group, batch, outputs),
-        ]
-        # While others generate, prefill takes half a batch at most: that bounds the wait for their next token.
-        chunk = self._backend.n_batch // 2 if generating else self._backend.n_batch
-        # The oldest is sure of half of it; the rest goes to the shortest first, so that nobody sits behind a book.
-        oldest, others = prefilling[:1], sorted(prefilling[1:], key=lambda s: len(s.pending))
-        sure = min(chunk // 2, sum(len(s.pending) for s in oldest))
-        for_others = min(chunk - sure, sum(len(s.pending) for s in others))
-        taken += self._take_pending(oldest, batch, outputs, limit=chunk - for_others)
-        taken += self._take_pending(others, batch, outputs, limit=for_others)
+        taken = self._compose(group, batch, outputs)
         self._backend.use_adapter(adapter)
         try:
             logits = self._backend.decode(batch)
@@ -225,6 +218,27 @@ class Scheduler:
             self._cache.publish(sequence)
         for row, output in enumerate(outputs):
             self._observe(output, logits[row])
+
+    def _compose(self, group: list[Sequence], batch: Batch, outputs: list[_Output]) -> list[tuple[Sequence, int]]:
+        """Fill a batch from the sequences of one adapter; returns how many tokens each has in it."""
+        answering = [s for s in group if s.pending and not s.prefilling]
+        prefilling = [s for s in group if s.pending and s.prefilling]
+        separate = sum(len(s.pending) for s in group) > MIXED_TOKENS
+        taken: list[tuple[Sequence, int]] = []
+        if not (separate and prefilling and self._answered_last):
+            taken += self._take_pending(answering, batch, outputs, limit=self._backend.n_batch)
+            taken += self._take_score_steps(group, batch, outputs)
+        self._answered_last = len(batch) > 0
+        if not (separate and self._answered_last):
+            # While others generate, prefill takes half a batch at most: that bounds the wait for their next token.
+            chunk = self._backend.n_batch // 2 if answering else self._backend.n_batch
+            # The oldest is sure of half of it; the rest goes to the shortest first, so that nobody sits behind a book.
+            oldest, others = prefilling[:1], sorted(prefilling[1:], key=lambda s: len(s.pending))
+            sure = min(chunk // 2, sum(len(s.pending) for s in oldest))
+            for_others = min(chunk - sure, sum(len(s.pending) for s in others))
+            taken += self._take_pending(oldest, batch, outputs, limit=chunk - for_others)
+            taken += self._take_pending(others, batch, outputs, limit=for_others)
+        return taken
 
     def _take_score_steps(
         self, group: list[Sequence], batch: Batch, outputs: list[_Output]

@@ -17,6 +17,7 @@ from tools_server.engine import sequence
 from tools_server.engine.adapters import MAX_ADAPTERS
 from tools_server.engine.backend import Batch
 from tools_server.engine.cache import LEAVES
+from tools_server.engine.scheduler import MIXED_TOKENS
 from tools_server.engine.scripted import VOCABULARY, ScriptedBackend, ScriptedEngine, hashed, saying
 from tools_server.engine.types import (
     Adapter,
@@ -413,7 +414,7 @@ async def test_the_adapter_served_longest_ago_makes_room_for_the_seventeenth():
 
 async def test_a_long_prompt_does_not_stall_a_running_generation():
     gate = Gate(lambda batch: len(batch) == 1)
-    backend = ScriptedBackend(n_batch=32)
+    backend = ScriptedBackend(n_batch=256)
     steps: list[tuple[int, int]] = []
 
     def watch(batch: Batch) -> None:
@@ -428,9 +429,29 @@ async def test_a_long_prompt_does_not_stall_a_running_generation():
         gate.open.set()
         answer = await engine.generate(GenerationRequest(prompt(long), 3))
         assert answer.text == expected(long, None, 3)
-    mixed = [outputs for size, outputs in steps if size > 10]
-    assert len(mixed) > 25
-    assert min(mixed) == 1, "every chunk carried a token of the other"
+    chunks = [at for at, (size, _) in enumerate(steps) if size > MIXED_TOKENS]
+    assert len(chunks) >= 6
+    assert all(steps[at][1] == 0 for at in chunks[:-1]), "no chunk paid for the other's cells"
+    assert all(steps[at + 1] == (1, 1) for at in chunks[:-1]), "after every chunk the other had its token"
+
+
+async def test_a_small_prefill_joins_the_tokens_of_answers():
+    gate = Gate(lambda batch: len(batch) == 1)
+    backend = ScriptedBackend()
+    sizes: list[tuple[int, int]] = []
+
+    def watch(batch: Batch) -> None:
+        gate(batch)
+        sizes.append((len(batch), batch.n_outputs))
+
+    backend.on_decode = watch
+    async with running(backend) as engine, anyio.create_task_group() as group:
+        group.start_soon(engine.generate, GenerationRequest(prompt("first"), 40))
+        await gate.wait()
+        group.start_soon(engine.generate, GenerationRequest(prompt("second one"), 3))
+        await anyio.wait_all_tasks_blocked()
+        gate.open.set()
+    assert (len("second one") + 1, 2) in sizes
 
 
 async def test_a_short_request_behind_a_long_prompt_is_answered_first():
