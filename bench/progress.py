@@ -1,5 +1,6 @@
 """Rounds with a progress bar."""
 
+import statistics
 import time
 from collections.abc import Awaitable, Iterator, Mapping
 from contextlib import contextmanager
@@ -38,7 +39,17 @@ def turns(rounds: int) -> Iterator[TakeTurns]:
 
             found = await alternate(jobs, rounds, warm_up=warm_up, tick=tick, done=lambda: progress.advance(task))
             progress.remove_task(task)
-            output.note(f"{what}: done in {time.monotonic() - started:.0f} s")
+            output.note(f"{what}: done in {time.monotonic() - started:.0f} s{_medians(found)}")
             return found
 
         yield take_turns
+
+
+def _medians(found: Mapping[str, tuple[object, ...]]) -> str:
+    """What each side gave, in words: a long run that is interrupted later has then shown something."""
+    shown: list[str] = []
+    for side, values in found.items():
+        numbers = [value for value in values if isinstance(value, float)]
+        if len(numbers) == len(values):
+            shown.append(f"{side} {statistics.median(numbers):.4g}")
+    return "".join(f"; {each}" for each in shown)
