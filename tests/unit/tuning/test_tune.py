@@ -78,7 +78,7 @@ def test_the_winner_is_kept_sealed_and_served(store: ModelStore, tune: Callable[
 def test_the_record_says_why_and_has_every_measurement(store: ModelStore, tune: Callable[..., TunedRecord]):
     tune(FakeLab(by_format, wrong={"BF16": 20}, unwritable=frozenset({"F16"})))
     written = json.loads(store.tuned("tiny").record_path.read_text("utf-8"))
-    assert "of the time of Q4_1 for a mix of 75% prefill" in written["why"]
+    assert "of the time of Q4_1 for a mix of 80% prefill" in written["why"]
     assert "100.0% of 40 labels are the same" in written["why"]
     [run] = written["report"]["runs"]
     assert [row["candidate"] for row in run] == ["Q4_1", "Q4_0", "Q8_0", "BF16"]
