@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from tools_server.engine.llama import physical_cores, system_info
+from tools_server.engine.cores import physical_cores
+from tools_server.engine.llama import system_info
 from tools_server.settings import Settings
 
 ROOT = Path(__file__).parents[1]

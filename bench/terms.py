@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench.machine import ROOT
-from tools_server.engine.llama import physical_cores
+from tools_server.engine.cores import physical_cores
 from tools_server.models import ModelStore
 from tools_server.settings import ENV_PREFIX, Settings
 

@@ -20,6 +20,7 @@ from tools_server import __version__
 from tools_server.app import App, build_app, host_link, shares_engine
 from tools_server.cli import output
 from tools_server.cli.models import tuned_state
+from tools_server.engine.cores import physical_cores
 from tools_server.engine.types import Chat, GenerationRequest, Message, Span
 from tools_server.errors import EngineError, ModelError, ToolsServerError
 from tools_server.host.info import HostInfo
@@ -113,7 +114,7 @@ def check_llama() -> tuple[Check, int]:
     except (ImportError, OSError, RuntimeError) as error:  # a build for another machine, or a missing shared library
         return Check("llama.cpp", "failed", f"cannot be loaded: {error}", "Install tools-server again."), 1
     info: str = llama.system_info()
-    return Check("llama.cpp", "ok", " ".join(re.findall(r"(\w+) = 1\b", info)) or info.strip()), llama.physical_cores()
+    return Check("llama.cpp", "ok", " ".join(re.findall(r"(\w+) = 1\b", info)) or info.strip()), physical_cores()
 
 
 def check_model(application: App, deep: bool) -> Check:

@@ -6,9 +6,7 @@ to `logging`, never to a file descriptor.
 
 import ctypes
 import hashlib
-import math
 import os
-import platform
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,6 +23,7 @@ import numpy as np
 
 from tools_server.engine.backend import Batch, Logits
 from tools_server.engine.cache import LEAVES
+from tools_server.engine.cores import physical_cores
 from tools_server.engine.local import LocalEngine
 from tools_server.engine.native_log import NativeLog
 from tools_server.engine.types import Adapter, ModelInfo
@@ -378,20 +377,6 @@ class LlamaEngine(LocalEngine):
             kv_type=kv_type,
         )
         return cls(backend, max_sequences=max_sequences, queue_limit=queue_limit)
-
-
-def physical_cores() -> int:
-    """CPU threads to use: the cores this process may run on, two hardware threads of one core counted once."""
-    allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
-    siblings: set[str] = set()
-    for cpu in allowed:
-        topology = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
-        try:
-            siblings.add(topology.read_text("ascii").strip())
-        except OSError:
-            # No topology to read (macOS, Windows): two hardware threads to a core is the common case on x86.
-            return max(1, math.ceil(len(allowed) / 2)) if platform.machine() in ("x86_64", "AMD64") else len(allowed)
-    return max(1, len(siblings))
 
 
 def system_info() -> str:

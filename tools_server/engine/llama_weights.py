@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, ParamSpec, TypeVar, get_args
 
-from tools_server.engine.llama import llama, physical_cores
+from tools_server.engine.cores import physical_cores
+from tools_server.engine.llama import llama
 from tools_server.engine.native_log import NativeLog
 from tools_server.errors import TuningFailed
 
