@@ -104,12 +104,15 @@ def write_source(folder: Path, functions: int = FUNCTIONS) -> Path:
 async def _compile(source: Path) -> None:
     command = ("c++", "-std=c++17", "-O2", "-c", source, "-o", "/dev/null")
     # A session of its own: what `c++` starts in turn can only be killed with its group.
-    process = await asyncio.create_subprocess_exec(*command, stderr=PIPE, start_new_session=True)
+    starting = asyncio.ensure_future(asyncio.create_subprocess_exec(*command, stderr=PIPE, start_new_session=True))
     try:
+        # Shielded: cancelled in the middle of its start, a process would run on without an owner.
+        process = await asyncio.shield(starting)
         _, complaint = await process.communicate()
     finally:
+        process = await starting
         if process.returncode is None:
             os.killpg(process.pid, signal.SIGKILL)
-            await process.wait()
+            await process.communicate()  # to the end of its pipe, which is then closed
     if process.returncode != 0:
         raise BaselineError(f"compiling {source.name} failed: {complaint.decode(errors='replace')[:400]}")
