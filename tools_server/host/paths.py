@@ -10,9 +10,11 @@ Whoever can open the socket can use the engine, so the folder is the lock: mode 
 """
 
 import hashlib
+import logging
 import os
 import stat
 import tempfile
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +22,8 @@ import platformdirs
 
 from tools_server.errors import HostUnavailable
 from tools_server.settings import Settings
+
+_log = logging.getLogger(__name__)
 
 LONGEST_SOCKET = 100
 """Bytes of a socket's path. The kernels' own limits are 108 (Linux) and 104 (macOS), a closing zero included."""
@@ -123,7 +127,13 @@ def _folder(settings: Settings, name: str) -> Path:
 
 def _runtime_dir() -> Path:
     try:
-        return platformdirs.user_runtime_path("tools-server")
+        with warnings.catch_warnings(record=True) as said:
+            # Without a usable XDG_RUNTIME_DIR it takes another folder, which `secure` looks at as well, and warns.
+            warnings.simplefilter("always")
+            folder = platformdirs.user_runtime_path("tools-server")
+        for each in said:
+            _log.debug("%s", each.message)
+        return folder  # noqa: TRY300 - the except is for the call above
     except PermissionError as error:  # what it would fall back to in the temporary folder is somebody else's
         raise HostUnavailable(f"There is no runtime folder: {error}.", _ELSEWHERE) from error
 
