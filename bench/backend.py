@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.terms import Terms
-from tools_server.engine.llama import LlamaBackend, llama
+from tools_server.engine.llama import LlamaBackend
+from tools_server.engine.llama_library import llama
 from tools_server.errors import DecodeFailed
 
 Tokens = Sequence[int]

@@ -9,7 +9,7 @@ from pathlib import Path
 import gguf
 import numpy as np
 
-from tools_server.engine.llama import llama
+from tools_server.engine.llama_library import llama
 from tools_server.engine.native_log import NativeLog
 
 _native_log = NativeLog(llama)

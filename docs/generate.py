@@ -13,8 +13,9 @@ import typer
 from typer.testing import CliRunner
 
 from tools_server import cli, errors
-from tools_server.errors import ToolsServerError, surface_of
+from tools_server.errors import ToolsServerError
 from tools_server.settings import ENV_PREFIX, PATH_LISTS, Settings
+from tools_server.surfaces import surface_of
 
 DOCS = Path(__file__).parent
 NOTICE = "<!-- Written by docs/generate.py (`make docs`). Change the code, not this page. -->"

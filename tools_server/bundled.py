@@ -1,4 +1,4 @@
-"""Where the skills and model manifests that ship with tools-server lie: in the source tree or in the wheel."""
+"""Where the skills, model manifests and recipes that ship with tools-server lie: in the source tree or in the wheel."""
 
 from pathlib import Path
 from typing import Literal
@@ -10,8 +10,8 @@ __all__ = ["bundled_dir"]
 _PACKAGE = Path(__file__).parent
 
 
-def bundled_dir(name: Literal["skills", "models"], *, package: Path = _PACKAGE) -> Path:
-    """Give the folder of bundled `skills` or `models`.
+def bundled_dir(name: Literal["skills", "models", "datasets"], *, package: Path = _PACKAGE) -> Path:
+    """Give the folder of bundled `skills`, `models` or `datasets`.
 
     A wheel carries them inside the package; a source tree (also an editable install) has them beside it.
 

@@ -1,4 +1,4 @@
-"""Every error that tools-server raises on purpose, and how each surface shows it.
+"""Every error that tools-server raises on purpose; `surfaces.py` says how each surface shows it.
 
 A message says what failed and the offending value; the hint says the next move. A call that its caller cancelled
 ends with no answer and so has no error. The tree:
@@ -17,13 +17,30 @@ ends with no answer and so has no error. The tree:
     │ ├ SkillNotFound       no skill has that name
     │ ├ ManifestInvalid     a skill folder or model manifest breaks its contract
     │ ├ AdapterMismatch     an adapter was trained for another base, or its file is not what it says
+    │ ├ AdapterVersionNotFound  a skill has no adapter version of that name for that model
+    │ ├ AdapterVersionConflict  a version's name is taken, or it is served and cannot be removed
+    │ ├ PromotionRefused    no held-out win speaks for an adapter version, or there is nothing to go back to
     │ └ SamplesInvalid      a file of evaluation samples breaks its contract
+    ├ DataError
+    │ ├ DataNotFound        no recipe has that name, or its file is not on this machine
+    │ ├ DataInvalid         a recipe or a file of its data breaks its contract, or splits share a text
+    │ └ DataUnreachable     the address of a data set did not deliver the file
+    ├ EvaluationError
+    │ ├ EvaluationUnavailable  a package that scores or baselines need is not installed
+    │ └ EvaluationImpossible   nothing says how a skill's answers are scored, or what was asked does not fit together
     ├ ModelError
     │ ├ ModelNotFound       no manifest has that id, or its weights are not on this machine
     │ ├ DownloadFailed      no source delivered the file
     │ ├ ChecksumMismatch    a file's SHA-256 is not the pinned one
     │ ├ ModelLoadFailed     llama.cpp could not load the weights or make a context
     │ └ TuningFailed        weights could not be written in another format, or could not be measured
+    ├ TrainingError
+    │ ├ TrainingUnavailable a package that training needs is not installed
+    │ ├ BaseUnsupported     a base that adapters cannot be trained for here
+    │ ├ TrainingFailed      samples, memory or a checkpoint do not allow the run
+    │ ├ TrainingDiverged    the loss is no number any more
+    │ ├ TrainingInterrupted it was asked to stop; the checkpoint is kept
+    │ └ ConversionFailed    a trained adapter cannot be written as GGUF, or computes something else there
     ├ EngineError
     │ ├ DecodeFailed        llama.cpp refused a batch, or the constraint broke; this request failed, the engine lives
     │ ├ EngineDied          the engine's thread is gone, or its host crashed twice while it answered
@@ -32,19 +49,29 @@ ends with no answer and so has no error. The tree:
     └ SettingsError         an unknown or invalid setting, wherever it came from
 """
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 __all__ = [
     "AdapterMismatch",
+    "AdapterVersionConflict",
+    "AdapterVersionNotFound",
+    "BaseUnsupported",
     "CallError",
     "CapacityError",
     "ChecksumMismatch",
+    "ConversionFailed",
+    "DataError",
+    "DataInvalid",
+    "DataNotFound",
+    "DataUnreachable",
     "DeadlineExceeded",
     "DecodeFailed",
     "DownloadFailed",
     "EngineDied",
     "EngineError",
+    "EvaluationError",
+    "EvaluationImpossible",
+    "EvaluationUnavailable",
     "HostMismatch",
     "HostUnavailable",
     "InputNotAllowed",
@@ -56,15 +83,19 @@ __all__ = [
     "ModelLoadFailed",
     "ModelNotFound",
     "OutputTruncated",
+    "PromotionRefused",
     "QueueFull",
     "SamplesInvalid",
     "SettingsError",
     "SkillError",
     "SkillNotFound",
-    "Surface",
     "ToolsServerError",
+    "TrainingDiverged",
+    "TrainingError",
+    "TrainingFailed",
+    "TrainingInterrupted",
+    "TrainingUnavailable",
     "TuningFailed",
-    "surface_of",
 ]
 
 
@@ -164,10 +195,70 @@ class AdapterMismatch(SkillError):
     code = "adapter_mismatch"
 
 
+class AdapterVersionNotFound(SkillError):
+    """A skill has no adapter version of that name for that model; the hint names those that it has."""
+
+    code = "adapter_version_not_found"
+
+
+class AdapterVersionConflict(SkillError):
+    """An adapter version cannot be written or removed: its name is taken, or it is the one that is served."""
+
+    code = "adapter_version_conflict"
+
+
+class PromotionRefused(SkillError):
+    """The evidence does not show a held-out win of this very adapter version, or there is nothing to roll back to."""
+
+    code = "promotion_refused"
+
+
 class SamplesInvalid(SkillError):
     """A file of evaluation samples breaks its contract; the message names file, line and reason."""
 
     code = "samples_invalid"
+
+
+class DataError(ToolsServerError):
+    """Data for evaluation or training is at fault."""
+
+    code = "data_error"
+
+
+class DataNotFound(DataError):
+    """No recipe has that name, or a file of its data is not on this machine."""
+
+    code = "data_not_found"
+
+
+class DataInvalid(DataError):
+    """A recipe or a file of its data breaks its contract, or two splits share a text; the message names the place."""
+
+    code = "data_invalid"
+
+
+class DataUnreachable(DataError):
+    """The address of a data set did not deliver the pinned file."""
+
+    code = "data_unreachable"
+
+
+class EvaluationError(ToolsServerError):
+    """A skill could not be evaluated."""
+
+    code = "evaluation_error"
+
+
+class EvaluationUnavailable(EvaluationError):
+    """A package that scores or baselines need is not installed."""
+
+    code = "evaluation_unavailable"
+
+
+class EvaluationImpossible(EvaluationError):
+    """Nothing says how a skill's answers are scored, or variants, samples and a folder do not fit together."""
+
+    code = "evaluation_impossible"
 
 
 class ModelError(ToolsServerError):
@@ -206,6 +297,48 @@ class TuningFailed(ModelError):
     code = "tuning_failed"
 
 
+class TrainingError(ToolsServerError):
+    """An adapter could not be trained, or what was trained cannot be used."""
+
+    code = "training_error"
+
+
+class TrainingUnavailable(TrainingError):
+    """A package that training needs is not installed."""
+
+    code = "training_unavailable"
+
+
+class BaseUnsupported(TrainingError):
+    """A base that adapters cannot be trained for here: its architecture, or a part of it, is not known."""
+
+    code = "base_unsupported"
+
+
+class TrainingFailed(TrainingError):
+    """Samples, memory or a checkpoint do not allow the run."""
+
+    code = "training_failed"
+
+
+class TrainingDiverged(TrainingError):
+    """The loss is no number any more."""
+
+    code = "training_diverged"
+
+
+class TrainingInterrupted(TrainingError):
+    """A run was asked to stop; its checkpoint is kept."""
+
+    code = "training_interrupted"
+
+
+class ConversionFailed(TrainingError):
+    """A trained adapter cannot be written as GGUF, or llama.cpp computes something else with it than training did."""
+
+    code = "conversion_failed"
+
+
 class EngineError(ToolsServerError):
     """The machinery failed; the call itself was fine."""
 
@@ -240,36 +373,3 @@ class SettingsError(ToolsServerError):
     """An unknown or invalid setting, wherever it came from."""
 
     code = "settings_error"
-
-
-@dataclass(frozen=True, slots=True)
-class Surface:
-    """How an error shows: as an MCP tool result with `isError` (else a protocol error), as an exit code, in the log."""
-
-    mcp_result: bool
-    exit_code: int
-    logged: bool
-
-
-_SURFACES: dict[type[ToolsServerError], Surface] = {
-    CallError: Surface(mcp_result=True, exit_code=1, logged=False),
-    CapacityError: Surface(mcp_result=True, exit_code=1, logged=False),
-    SkillNotFound: Surface(mcp_result=False, exit_code=2, logged=False),
-    SkillError: Surface(mcp_result=True, exit_code=2, logged=True),
-    ModelError: Surface(mcp_result=True, exit_code=3, logged=True),
-    EngineError: Surface(mcp_result=True, exit_code=4, logged=True),
-    SettingsError: Surface(mcp_result=True, exit_code=2, logged=True),
-}
-
-
-def surface_of(error: ToolsServerError | type[ToolsServerError]) -> Surface:
-    """Tell how an error shows on every surface: the entry of its nearest ancestor in the map.
-
-    Raises:
-        KeyError: the class has no ancestor in the map (a test keeps that from happening).
-    """
-    kind = error if isinstance(error, type) else type(error)
-    for ancestor in kind.__mro__:
-        if ancestor in _SURFACES:
-            return _SURFACES[ancestor]
-    raise KeyError(kind.__name__)

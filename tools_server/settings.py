@@ -19,7 +19,7 @@ from tools_server.errors import SettingsError
 ENV_PREFIX = "TOOLS_SERVER_"
 CONFIG_VARIABLE = "TOOLS_SERVER_CONFIG"
 FILE_NAME = "tools-server.toml"
-PATHS = ("config_dir", "cache_dir", "runtime_dir")
+PATHS = ("config_dir", "cache_dir", "adapters_dir", "data_dir", "runtime_dir")
 PATH_LISTS = ("skills_dirs", "allow_paths")
 """Settings that the environment gives as one string, separated as PATH is."""
 
@@ -45,6 +45,13 @@ class Settings(BaseModel):
     config_dir: UserPath = Field(default_factory=config_dir, description="the user's skills/ and models/ lie here")
     cache_dir: UserPath = Field(
         default_factory=lambda: platformdirs.user_cache_path("tools-server"), description="downloaded weights lie here"
+    )
+    adapters_dir: UserPath = Field(
+        default_factory=lambda: platformdirs.user_data_path("tools-server") / "adapters",
+        description="adapter versions that you trained or added, and which of them are served",
+    )
+    data_dir: UserPath | None = Field(
+        None, description="folder of data sets for evaluation and training; default: `datasets` in the cache folder"
     )
     allow_paths: tuple[UserPath, ...] = Field(
         (), description="folders whose files may be given as `paths`; none by default"

@@ -48,6 +48,7 @@ SAMPLING = Sampling(0.7, 0.95, 1 << 62)
         (wire.COUNT_TOKENS, ("a", "", "ü")),
         (wire.CONTINUATIONS, ("a", "b")),
         (wire.CHECK, CONSTRAINT),
+        (wire.CHECK, Constraint(ConstraintKind.SPANS, '{"type": "object"}', 'line one\nhalf a pair: \ud800 "é\\"')),
         (wire.GENERATE, GenerationRequest(Prompt((1, 2), (1,)), 7, CONSTRAINT, ADAPTER, SAMPLING)),
         (wire.SCORE, ScoreRequest(Prompt((1,)), ((1, 2), (3,)), ADAPTER)),
         (wire.LOAD_ADAPTER, ADAPTER),

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from tests.native.lora import make_adapter
-from tools_server.engine.llama import LlamaBackend, llama
+from tools_server.engine.llama import LlamaBackend
+from tools_server.engine.llama_library import llama
 from tools_server.engine.local import LocalEngine
 from tools_server.engine.types import Adapter
 from tools_server.models import ModelStore

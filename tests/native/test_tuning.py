@@ -10,6 +10,7 @@ import pytest
 from tests.native.conftest import MODEL
 from tests.native.lora import make_adapter
 from tools_server.app import App, build_app, load_engine
+from tools_server.data.types import Sample
 from tools_server.engine.llama import LlamaEngine
 from tools_server.engine.llama_weights import examine, quantise
 from tools_server.engine.types import Adapter, Chat, GenerationRequest, Message, Span
@@ -21,7 +22,7 @@ from tools_server.tuning.lab import Laboratory
 from tools_server.tuning.quality import Quality, compare, decisions
 from tools_server.tuning.samples import shipped
 from tools_server.tuning.tune import Options, run_tuning
-from tools_server.tuning.types import Candidate, Sample, Workload
+from tools_server.tuning.types import Candidate, Workload
 
 LABELS = {"text": "I was charged twice for March.", "labels": ["billing", "delivery", "praise"]}
 BRIEF = Workload(prompts=1, prompt_tokens=64, steps=2, depth=16)

@@ -13,6 +13,7 @@ def test_the_source_tree_gives_the_folders_beside_the_package():
     root = Path(bundled.__file__).parent.parent
     assert bundled_dir("models") == root / "models"
     assert bundled_dir("skills") == root / "skills"
+    assert bundled_dir("datasets") == root / "datasets"
 
 
 def test_an_installed_wheel_gives_the_folders_inside_the_package(tmp_path: Path):

@@ -18,8 +18,8 @@ from tools_server.errors import (
     SettingsError,
     SkillNotFound,
     ToolsServerError,
-    surface_of,
 )
+from tools_server.surfaces import surface_of
 
 ROOT = Path(__file__).parents[2]
 
@@ -58,7 +58,7 @@ def test_every_code_is_unique():
 
 
 def test_every_class_of_the_module_is_exported():
-    assert {kind.__name__ for kind in classes()} | {"ToolsServerError", "Surface", "surface_of"} == set(errors.__all__)
+    assert {kind.__name__ for kind in classes()} | {"ToolsServerError"} == set(errors.__all__)
 
 
 def test_the_docstring_draws_the_tree_as_it_is():

@@ -4,7 +4,7 @@ import json
 import logging
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import anyio.to_thread
@@ -17,7 +17,8 @@ from tools_server.calls.cache import Recent
 from tools_server.calls.caller_schema import check_schema
 from tools_server.calls.complaints import complaint_about
 from tools_server.calls.nullable import widen
-from tools_server.engine.types import Constraint, Engine, as_json_schema
+from tools_server.engine.schema_support import SPAN, subschemas
+from tools_server.engine.types import Constraint, ConstraintKind, Engine, as_json_schema
 from tools_server.errors import DecodeFailed, InvalidArguments, ManifestInvalid
 from tools_server.skills.interface import filled
 from tools_server.skills.types import Skill
@@ -43,6 +44,9 @@ _AnswerValidator = cast("Any", validators).extend(
 )
 
 
+KINDS = {"marked": ConstraintKind.SPANS, "all": ConstraintKind.ALL_SPANS, "none": ConstraintKind.JSON_SCHEMA}
+"""How an answer is constrained, by what `generate.spans` says is copied from the text."""
+
 LONG_STRING = 32
 """A string that fills a `maxLength` below this is a code or a name of that length more often than it is cut."""
 
@@ -64,6 +68,14 @@ class AnswerForm:
     validator: Any
     cut_finder: Any
     wrapped_in: str | None = None
+
+    def constraint_for(self, text: str) -> Constraint:
+        """Give the constraint of the answer about one text, which is where copied values are from."""
+        return (
+            self.constraint
+            if self.constraint.kind is ConstraintKind.JSON_SCHEMA
+            else replace(self.constraint, text=text)
+        )
 
     def read(self, text: str, skill: Skill) -> dict[str, Any]:
         """Parse an answer and check it once more, though the constraint has left no other way.
@@ -99,7 +111,7 @@ class Forms:
 
     def __init__(self) -> None:
         self._of_skills: Recent[str, AnswerForm] = Recent(256)
-        self._of_callers: Recent[tuple[str, str], AnswerForm] = Recent(64)
+        self._of_callers: Recent[tuple[str, ConstraintKind, str], AnswerForm] = Recent(64)
 
     async def form_of(self, skill: Skill, arguments: Mapping[str, Any], engine: Engine) -> AnswerForm:
         """Give the form of a `generate` skill's answer in one call.
@@ -116,18 +128,20 @@ class Forms:
                     f"Skill `{skill.name}`: with generate.schema_from, output.schema.json has `data` and nothing else.",
                     "Remove the other properties.",
                 )
-            key = (argument, json.dumps(schema, ensure_ascii=False))
-            return self._of_callers.get(key) or self._of_callers.put(key, await _callers_form(argument, schema, engine))
+            kind = KINDS[skill.manifest.generate.spans]
+            key = (argument, kind, json.dumps(schema, ensure_ascii=False))
+            known = self._of_callers.get(key)
+            return known or self._of_callers.put(key, await _callers_form(argument, schema, kind, engine))
         return self._of_skills.get(skill.digest) or self._of_skills.put(skill.digest, await _skills_form(skill, engine))
 
 
-async def _callers_form(argument: str, schema: Mapping[str, Any], engine: Engine) -> AnswerForm:
+async def _callers_form(argument: str, schema: Mapping[str, Any], kind: ConstraintKind, engine: Engine) -> AnswerForm:
     path = f"$.{argument}"
     await anyio.to_thread.run_sync(check_schema, schema, path, abandon_on_cancel=True)
     try:
         # As given first, so that a complaint has the caller's own path.
-        await engine.check(as_json_schema(schema))
-        return await _compiled(widen(schema), engine, wrapped_in="data")
+        await engine.check(replace(as_json_schema(schema), kind=kind))
+        return await _compiled(widen(schema), kind, engine, wrapped_in="data")
     except InvalidArguments as error:
         message = re.sub(r"\$(?=[.\[,:\s])", lambda _: path, error.message, count=1)
         raise InvalidArguments(f"`{argument}`: {message}", error.hint) from error
@@ -135,13 +149,17 @@ async def _callers_form(argument: str, schema: Mapping[str, Any], engine: Engine
 
 async def _skills_form(skill: Skill, engine: Engine) -> AnswerForm:
     try:
-        return await _compiled(skill.output_schema, engine)
+        return await _compiled(skill.output_schema, KINDS[skill.manifest.generate.spans], engine)
     except InvalidArguments as error:
         raise ManifestInvalid(f"Skill `{skill.name}`: output.schema.json: {error.message}", error.hint) from error
 
 
-async def _compiled(schema: Mapping[str, Any], engine: Engine, wrapped_in: str | None = None) -> AnswerForm:
-    constraint = as_json_schema(schema)
+async def _compiled(
+    schema: Mapping[str, Any], kind: ConstraintKind, engine: Engine, wrapped_in: str | None = None
+) -> AnswerForm:
+    if kind is ConstraintKind.SPANS and not any(node.get(SPAN) for _, node in subschemas(schema)):
+        kind = ConstraintKind.JSON_SCHEMA  # nothing is marked, so no text need come along
+    constraint = replace(as_json_schema(schema), kind=kind)
     await engine.check(constraint)
     registry = cast("Any", Registry)()
     validator = _AnswerValidator(schema, registry=registry, format_checker=Draft202012Validator.FORMAT_CHECKER)

@@ -7,10 +7,12 @@ from typing import Any, cast
 
 from tools_server.calls.forms import AnswerForm
 from tools_server.calls.gather import gather
+from tools_server.calls.redact import located, redacted
 from tools_server.calls.work import Work
 from tools_server.engine.types import FinishReason, Prompt
 from tools_server.errors import InputTooLong, OutputTruncated
 from tools_server.inputs.split import split
+from tools_server.skills.schemas import REDACTED
 
 SLACK = 16
 """Tokens kept free in each part: a text tokenises a little differently inside of a prompt."""
@@ -29,6 +31,7 @@ class Generator:
         self._work = work
         self._form = form
         self._limits = work.call.skill.manifest.limits
+        self._generate = work.call.skill.manifest.generate
 
     async def answer(self, text: str) -> Mapping[str, Any]:
         """Answer one text; one that was read in parts has `warnings` in its answer.
@@ -41,12 +44,19 @@ class Generator:
         """
         prompt, tokens, limit = await self._fit(text)
         warnings: list[str] = []
+        located_in = self._generate.locate
         if prompt is not None:
-            answer = await self._one(prompt, warnings)
+            answer = await self._one(prompt, text, warnings)
+            if located_in is not None:
+                answer = self._in_place(located_in, text, [text], [answer], warnings)
         else:
             parts = await self._split(text, limit)
             warnings.append(f"The text ({tokens:,} tokens) was read in {len(parts)} parts; the answer combines theirs.")
-            answer = await self._combined(parts, tokens, warnings)
+            answers = await self._of_parts(parts, warnings)
+            if located_in is not None:
+                answer = self._in_place(located_in, text, parts, answers, warnings)
+            else:
+                answer = await self._combined(answers, text, tokens, warnings)
         return {**answer, "warnings": warnings} if warnings else answer
 
     async def _fit(self, text: str) -> tuple[Prompt | None, int, int]:
@@ -75,8 +85,9 @@ class Generator:
     def _room(self, prompt: Prompt) -> int:
         return self._work.room(len(prompt), self._limits.max_output_tokens)
 
-    async def _one(self, prompt: Prompt, warnings: list[str], where: str = "") -> dict[str, Any]:
-        generation = await self._work.generate(prompt, self._form.constraint)
+    async def _one(self, prompt: Prompt, source: str, warnings: list[str], where: str = "") -> dict[str, Any]:
+        """Generate one answer, whose copied values are from `source`."""
+        generation = await self._work.generate(prompt, self._form.constraint_for(source))
         if generation.finish_reason is FinishReason.LENGTH:
             raise OutputTruncated(
                 f"The answer of `{self._work.call.skill.name}` was not complete after "
@@ -93,27 +104,48 @@ class Generator:
     async def _split(self, text: str, limit: int) -> list[str]:
         return await split(text, limit, self._work.engine.count_tokens)
 
-    async def _combined(self, parts: list[str], tokens: int, warnings: list[str]) -> dict[str, Any]:
-        """Answer each part, then answer the answers as if they were the text, until they fit at once."""
+    async def _of_parts(self, parts: list[str], warnings: list[str], source: str | None = None) -> list[dict[str, Any]]:
+        """Answer each part; copied values are from the part itself, or from `source` where it is given."""
         self._work.meter.expect(len(parts))
 
         async def read(index: int) -> dict[str, Any]:
-            where = f" of part {index + 1}"
-            answer = await self._one(await self._work.prompt(parts[index]), warnings, where)
+            part, where = parts[index], f" of part {index + 1}"
+            answer = await self._one(await self._work.prompt(part), part if source is None else source, warnings, where)
             await self._work.meter.finished(f"part {index + 1} of {len(parts)}")
             return answer
 
-        answers = await gather([partial(read, index) for index in range(len(parts))], self._work.limit)
+        return await gather([partial(read, index) for index in range(len(parts))], self._work.limit)
+
+    async def _combined(
+        self, answers: list[dict[str, Any]], text: str, tokens: int, warnings: list[str]
+    ) -> dict[str, Any]:
+        """Answer the answers as if they were a text, until they fit at once; what is copied is from the first text."""
         notes = "\n\n".join(self._as_text(answer) for answer in answers)
         prompt, length, limit = await self._fit(notes)
         if prompt is not None:
-            return await self._one(prompt, warnings)
+            return await self._one(prompt, text, warnings)
         if length > MOST_OF_IT * tokens:
             raise InputTooLong(
-                f"The text of {tokens:,} tokens was read in {len(parts)} parts, but their answers are {length:,}.",
+                f"The text of {tokens:,} tokens was read in {len(answers)} parts, but their answers are {length:,}.",
                 "Send a shorter text, or lower `limits.max_output_tokens` in skill.toml.",
             )
-        return await self._combined(await self._split(notes, limit), length, warnings)
+        parts = await self._split(notes, limit)
+        return await self._combined(await self._of_parts(parts, warnings, text), text, length, warnings)
+
+    def _in_place(
+        self, name: str, text: str, parts: list[str], answers: list[dict[str, Any]], warnings: list[str]
+    ) -> dict[str, Any]:
+        """Join the entities of all parts, each with its place in the whole text."""
+        most = self._work.call.skill.output_schema["properties"][name].get("maxItems")
+        entities: list[dict[str, Any]] = []
+        offset = 0
+        for index, (part, answer) in enumerate(zip(parts, answers, strict=True)):
+            if len(answer[name]) == most:
+                where = f" of part {index + 1}" if len(parts) > 1 else ""
+                warnings.append(f"$.{name}{where} has all of its {most} entities; more may be missing.")
+            entities += located(answer[name], part, offset)
+            offset += len(part)
+        return {name: entities} | ({REDACTED: redacted(text, entities)} if self._generate.redact else {})
 
     def _as_text(self, answer: Mapping[str, Any]) -> str:
         """Turn a partial answer into text to read on: prose as prose, the fields of a caller's schema by name."""

@@ -10,8 +10,8 @@ from tools_server.errors import (
     DecodeFailed,
     InvalidArguments,
     ToolsServerError,
-    surface_of,
 )
+from tools_server.surfaces import surface_of
 
 logger = logging.getLogger(__name__)
 

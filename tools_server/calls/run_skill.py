@@ -159,7 +159,8 @@ def _adapter(skill: Skill, engine: Engine) -> Adapter | None:
         raise AdapterMismatch(
             f"The adapter of `{skill.name}` for {info.id} was trained on weights with SHA-256 "
             f"{adapter.base_sha256[:12]}…, but {info.sha256[:12]}… is loaded.",
-            "Serve the weights that it was trained on, or remove the adapter from skill.toml.",
+            "Serve the weights that it was trained on, or remove it from skill.toml, or if it was promoted, run "
+            f"`tools-server skills adapters rollback {skill.name}`.",
         )
     return adapter
 

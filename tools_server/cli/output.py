@@ -14,7 +14,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tools_server.errors import ToolsServerError, surface_of
+from tools_server.errors import ToolsServerError
+from tools_server.surfaces import surface_of
 
 __all__ = ["err", "fail", "log_to_stderr", "note", "out", "print_data", "print_error", "print_json", "print_table"]
 

@@ -15,10 +15,11 @@ from rich.text import Text
 from tools_server.app import build_app
 from tools_server.calls.types import Progress, SkillResult
 from tools_server.cli import output
-from tools_server.errors import InputUnreadable, InvalidArguments, ToolsServerError, surface_of
+from tools_server.errors import InputUnreadable, InvalidArguments, ToolsServerError
 from tools_server.inputs.paths import Sandbox
 from tools_server.settings import Settings, load_settings, setting_origins
 from tools_server.skills.types import Skill
+from tools_server.surfaces import surface_of
 
 __all__ = ["app"]
 

@@ -59,7 +59,40 @@ class Tokenizer(Protocol):
         ...
 
 
-class Backend(Tokenizer, Protocol):
+class Vocabulary(Tokenizer, Protocol):
+    """A model's tokenizer and chat template: what prompts are made with."""
+
+    @property
+    def model_id(self) -> str:
+        """The model's id, for messages."""
+        ...
+
+    @property
+    def vocabulary_size(self) -> int:
+        """How many tokens there are."""
+        ...
+
+    @property
+    def chat_template(self) -> str | None:
+        """Jinja source of the model's chat template."""
+        ...
+
+    @property
+    def special_texts(self) -> dict[str, str]:
+        """`bos_token` and `eos_token` as text, for chat templates."""
+        ...
+
+    @property
+    def adds_bos(self) -> bool:
+        """Whether a prompt must begin with the BOS token."""
+        ...
+
+    def llg_tokenizer(self) -> Any:
+        """Build the `llguidance.LLTokenizer` of this vocabulary (slow: call once)."""
+        ...
+
+
+class Backend(Vocabulary, Protocol):
     """A loaded model with one context."""
 
     @property
@@ -85,25 +118,6 @@ class Backend(Tokenizer, Protocol):
     @property
     def n_sequences(self) -> int:
         """How many sequence ids there are: 0 to n - 1."""
-        ...
-
-    @property
-    def chat_template(self) -> str | None:
-        """Jinja source of the model's chat template."""
-        ...
-
-    @property
-    def special_texts(self) -> dict[str, str]:
-        """`bos_token` and `eos_token` as text, for chat templates."""
-        ...
-
-    @property
-    def adds_bos(self) -> bool:
-        """Whether a prompt must begin with the BOS token."""
-        ...
-
-    def llg_tokenizer(self) -> Any:
-        """Build the `llguidance.LLTokenizer` of this vocabulary (slow: call once)."""
         ...
 
     def decode(self, batch: Batch) -> Logits:

@@ -13,7 +13,7 @@ from jinja2 import TemplateError
 from jinja2.ext import loopcontrols
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from tools_server.engine.backend import Backend
+from tools_server.engine.backend import Vocabulary
 from tools_server.engine.types import Chat, Message, Prompt, Span
 from tools_server.errors import ModelLoadFailed
 
@@ -37,22 +37,22 @@ class ChatEncoder:
         ModelLoadFailed: the model's chat template is not valid Jinja.
     """
 
-    def __init__(self, backend: Backend) -> None:
-        self._backend = backend
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self._vocabulary = vocabulary
         environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
         # What chat templates expect to find, as Hugging Face's renderer defines it.
         helpers: dict[str, Any] = {"raise_exception": _raise, "strftime_now": datetime.now(UTC).strftime}
         environment.globals.update(helpers)
-        source = backend.chat_template or CHATML
+        source = vocabulary.chat_template or CHATML
         try:
             self._template = environment.from_string(source)
             self._render(plain_chat("s", "u", "p").messages, "mark")
         except TemplateError as error:
             raise ModelLoadFailed(
-                f"The chat template of {backend.info.id} is unusable: {error}.", "Serve another model."
+                f"The chat template of {vocabulary.model_id} is unusable: {error}.", "Serve another model."
             ) from error
-        bos = backend.special_texts.get("bos_token", "")
-        self._bos = tuple(backend.tokenize(bos, special=True)) if backend.adds_bos and bos else ()
+        bos = vocabulary.special_texts.get("bos_token", "")
+        self._bos = tuple(vocabulary.tokenize(bos, special=True)) if vocabulary.adds_bos and bos else ()
 
     def encode(self, chat: Chat) -> Prompt:
         """Tokenise a chat up to where the answer begins.
@@ -68,15 +68,15 @@ class ChatEncoder:
         documents: list[int] = []
         for index, piece in enumerate(rendered.split(mark)):
             if index % 2 == 0:
-                tokens += self._backend.tokenize(piece, special=True)
+                tokens += self._vocabulary.tokenize(piece, special=True)
                 continue
             for span in chat.messages[int(piece)].content:
                 if span.payload:
                     payloads.append(len(tokens))
-                tokens += self._backend.tokenize(span.text, special=False)
+                tokens += self._vocabulary.tokenize(span.text, special=False)
                 if span.payload and len(tokens) - payloads[-1] >= DOCUMENT:
                     documents.append(len(tokens))
-        tokens += self._backend.tokenize(chat.assistant_prefix, special=False)
+        tokens += self._vocabulary.tokenize(chat.assistant_prefix, special=False)
         if self._bos and tuple(tokens[: len(self._bos)]) != self._bos:
             tokens[:0] = self._bos
             payloads, documents = ([at + len(self._bos) for at in ends] for ends in (payloads, documents))
@@ -104,7 +104,7 @@ class ChatEncoder:
             add_generation_prompt=True,
             enable_thinking=False,
             tools=None,
-            **self._backend.special_texts,
+            **self._vocabulary.special_texts,
         )
 
 

@@ -7,7 +7,7 @@ comes out unconstrained, and they fix the batch at the first token. Here the sch
 
 import json
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Lock
 from typing import Any, cast
 
@@ -20,13 +20,18 @@ from outlines.backends.llguidance import LLGuidanceBackend
 from outlines.types import Choice, JsonSchema, Regex
 from outlines.types.dsl import to_regex
 
-from tools_server.engine.backend import Backend
-from tools_server.engine.schema_support import first_unsupported, locate, readable
+from tools_server.engine.backend import Vocabulary
+from tools_server.engine.schema_support import first_unsupported, locate, readable, without_marks
+from tools_server.engine.spans import SpanGrammar
 from tools_server.engine.types import Constraint, ConstraintKind
 from tools_server.errors import DecodeFailed, InvalidArguments
 
 CACHED_GRAMMARS = 128
-"""Compiled constraints that are kept. A caller's schema is usually used many times in a row."""
+"""Compiled constraints that are kept. A caller's schema is usually used many times in a row. What is compiled for one
+text is not kept: the next call has another one."""
+
+SPAN_KINDS = {ConstraintKind.SPANS: False, ConstraintKind.ALL_SPANS: True}
+"""Kinds that copy from a text, and whether they do so wherever they can."""
 
 
 class _Outlines(LLGuidanceBackend):
@@ -40,7 +45,7 @@ class _Outlines(LLGuidanceBackend):
 class _Model:
     """The two things that Outlines' backend asks of a model."""
 
-    backend: Backend
+    backend: Vocabulary
     tensor_library_name: str = "numpy"
 
 
@@ -91,10 +96,10 @@ class Matcher:
 class GrammarCompiler:
     """Compiles constraints for one vocabulary; safe to use from several threads."""
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Vocabulary) -> None:
         self._outlines = _Outlines(cast(Any, _Model(backend)))
         self._tokenizer: Any = cast(Any, self._outlines).llg_tokenizer
-        self._vocabulary = backend.info.vocabulary
+        self._vocabulary = backend.vocabulary_size
         self._compiled: OrderedDict[Constraint, Any] = OrderedDict()
         self._lock = Lock()
 
@@ -108,19 +113,40 @@ class GrammarCompiler:
         Raises:
             InvalidArguments: the backend cannot honour the constraint; names JSON path and keyword for a schema.
         """
+        if constraint.kind in SPAN_KINDS:
+            grammar = cast(SpanGrammar, self._kept(replace(constraint, text="")))
+            if grammar.copies:
+                return Matcher(self._joined(grammar, constraint.text), self._vocabulary)
+            constraint = Constraint(ConstraintKind.JSON_SCHEMA, constraint.source)
+        return Matcher(self._kept(constraint).deep_copy(), self._vocabulary)
+
+    def _kept(self, constraint: Constraint) -> Any:
+        """Give what was compiled for a constraint before, or compile it."""
         with self._lock:
             compiled = self._compiled.get(constraint)
             if compiled is not None:
                 self._compiled.move_to_end(constraint)
-        if compiled is None:
-            compiled = self._compile(constraint)
-            with self._lock:
-                self._compiled[constraint] = compiled
-                while len(self._compiled) > CACHED_GRAMMARS:
-                    self._compiled.popitem(last=False)
-        return Matcher(compiled.deep_copy(), self._vocabulary)
+                return compiled
+        compiled = self._compile(constraint)
+        with self._lock:
+            self._compiled[constraint] = compiled
+            while len(self._compiled) > CACHED_GRAMMARS:
+                self._compiled.popitem(last=False)
+        return compiled
+
+    def _joined(self, grammar: SpanGrammar, text: str) -> Any:
+        matcher = self._new(grammar.lark(text))
+        if matcher.is_error():
+            raise InvalidArguments(
+                f"Values cannot be copied from this text of {len(text):,} characters: {readable(matcher.get_error())}.",
+                "Send a shorter text.",
+            )
+        return matcher
 
     def _compile(self, constraint: Constraint) -> Any:
+        if constraint.kind in SPAN_KINDS:
+            self._compile_schema(constraint.source)  # refuses what cannot be enforced, by its place in the schema
+            return SpanGrammar(json.loads(constraint.source), everywhere=SPAN_KINDS[constraint.kind])
         if constraint.kind is ConstraintKind.JSON_SCHEMA:
             return self._compile_schema(constraint.source)
         if constraint.kind is ConstraintKind.CHOICE:
@@ -138,6 +164,7 @@ class GrammarCompiler:
     def _compile_schema(self, source: str) -> Any:
         schema = json.loads(source)
         problem = first_unsupported(schema)
+        schema = without_marks(schema)
         if problem is None:
             matcher, error = self._try_schema(schema)
             if matcher is not None:

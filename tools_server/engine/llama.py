@@ -1,4 +1,4 @@
-"""llama.cpp through its C API: the only module that imports llama_cpp.
+"""llama.cpp through its C API: a model with a context.
 
 Batches are written through numpy views of arrays that this module owns; logits are read in place. Native log lines go
 to `logging`, never to a file descriptor.
@@ -8,30 +8,19 @@ import ctypes
 import hashlib
 import os
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-# Threads of llama.cpp wait for each other at barriers, many times a token. Spinning there without end costs up to 200
-# times a token's time on a busy machine; sleeping at once costs two thirds of the speed on a quiet one. GNU's OpenMP
-# can spin for a moment and then sleep, which costs neither (docs/experiments.md); other runtimes know only the first
-# name. Both are read once, when the library loads.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-os.environ.setdefault("GOMP_SPINCOUNT", "2000")
-
-import llama_cpp as _llama_cpp
-import llguidance.llamacpp
 import numpy as np
 
 from tools_server.engine.backend import Batch, Logits
 from tools_server.engine.cache import LEAVES
 from tools_server.engine.cores import physical_cores
+from tools_server.engine.llama_library import llama, native_log
+from tools_server.engine.llama_vocabulary import LlamaVocabulary
 from tools_server.engine.local import LocalEngine
-from tools_server.engine.native_log import NativeLog
 from tools_server.engine.types import Adapter, ModelInfo
 from tools_server.errors import AdapterMismatch, DecodeFailed, ModelLoadFailed
 from tools_server.settings import KvType
-
-# The bindings are ctypes: untyped, and checked by the tests against the real library.
-llama: Any = _llama_cpp
 
 PREFIX_SLOTS = 24
 """Sequence ids for cached prefixes."""
@@ -49,10 +38,8 @@ _KV_TYPES: dict[KvType, int] = {
     "q8_0": llama.GGML_TYPE_Q8_0,
 }
 
-_native_log = NativeLog(llama)
 
-
-class LlamaBackend:
+class LlamaBackend(LlamaVocabulary):
     """A GGUF model with one context of `context_tokens` KV cells. Blocking; see `Backend` for the threads.
 
     `flash_attention` None leaves the choice to llama.cpp; `kv_type` is the format of the KV cache.
@@ -79,16 +66,7 @@ class LlamaBackend:
         kv_type: KvType = "f16",
         exact: bool = False,
     ) -> None:
-        _native_log.install()
-        _native_log.errors.clear()
-        llama.llama_backend_init()
-        self._model: Any = llama.llama_model_load_from_file(os.fsencode(path), llama.llama_model_default_params())
-        if not self._model:
-            raise ModelLoadFailed(
-                f"llama.cpp could not load {path}: {_native_log.explain()}.",
-                f"Check the file with `tools-server models verify {model_id}`.",
-            )
-        self._vocab: Any = llama.llama_model_get_vocab(self._model)
+        super().__init__(path, model_id=model_id, vocabulary_only=False)
         self._context = self._new_context(
             context_tokens,
             max_sequences,
@@ -99,12 +77,8 @@ class LlamaBackend:
             exact=exact,
         )
         self._memory: Any = llama.llama_get_memory(self._context)
-        self._sha256, self._id = sha256, model_id
-        self._n_vocab: int = llama.llama_vocab_n_tokens(self._vocab)
         self._adapters: dict[Adapter, Any] = {}
         self._invocations: dict[Adapter, tuple[int, ...]] = {}
-        self._pieces: dict[int, bytes] = {}
-        self._eog = frozenset(t for t in range(self._n_vocab) if llama.llama_vocab_is_eog(self._vocab, t))
         self._batch, self._arrays = self._new_batch()
         self._info = ModelInfo(
             id=model_id,
@@ -144,7 +118,7 @@ class LlamaBackend:
         if not context:
             llama.llama_model_free(self._model)
             raise ModelLoadFailed(
-                f"llama.cpp could not make a context of {cells:,} tokens: {_native_log.explain()}.",
+                f"llama.cpp could not make a context of {cells:,} tokens: {native_log.explain()}.",
                 "Lower `context_tokens`, or free memory. A `kv_type` of q8_0 needs flash attention.",
             )
         return context
@@ -195,68 +169,6 @@ class LlamaBackend:
         """How many sequence ids there are."""
         return llama.llama_n_seq_max(self._context)
 
-    def _metadata(self, key: str) -> str | None:
-        size = 1 << 16
-        buffer = ctypes.create_string_buffer(size)
-        length = llama.llama_model_meta_val_str(self._model, key.encode(), buffer, size)
-        return buffer.value.decode("utf-8", errors="replace") if 0 <= length < size else None
-
-    # Text and tokens.
-
-    @property
-    def chat_template(self) -> str | None:
-        """Jinja source of the chat template in the GGUF."""
-        template = llama.llama_model_chat_template(self._model, None)
-        return template.decode("utf-8", errors="replace") if template else None
-
-    @property
-    def special_texts(self) -> dict[str, str]:
-        """`bos_token` and `eos_token` as text."""
-        ids = {
-            "bos_token": llama.llama_vocab_bos(self._vocab),
-            "eos_token": llama.llama_vocab_eos(self._vocab),
-        }
-        return {
-            name: llama.llama_vocab_get_text(self._vocab, token).decode("utf-8", errors="replace") if token >= 0 else ""
-            for name, token in ids.items()
-        }
-
-    @property
-    def adds_bos(self) -> bool:
-        """Whether the model's prompts begin with the BOS token."""
-        return bool(llama.llama_vocab_get_add_bos(self._vocab))
-
-    @property
-    def eog_tokens(self) -> frozenset[int]:
-        """Tokens that end a turn."""
-        return self._eog
-
-    def tokenize(self, text: str, *, special: bool) -> list[int]:
-        """Tokenise; only with `special` does text become control tokens. A lone surrogate becomes `?`."""
-        data = text.encode("utf-8", errors="replace")
-        room = len(data) + 8
-        buffer = (llama.llama_token * room)()
-        count = llama.llama_tokenize(self._vocab, data, len(data), buffer, room, False, special)
-        if count < 0:
-            raise DecodeFailed(f"llama.cpp could not tokenise {len(data):,} bytes.", "Send less text.")
-        return list(buffer[:count])
-
-    def piece(self, token: int) -> bytes:
-        """Bytes of a token; empty for control tokens."""
-        known = self._pieces.get(token)
-        if known is None:
-            buffer = ctypes.create_string_buffer(512)
-            count = llama.llama_token_to_piece(self._vocab, token, buffer, 512, 0, False)
-            known = self._pieces[token] = buffer.raw[: max(count, 0)]
-        return known
-
-    def llg_tokenizer(self) -> Any:
-        """Build llguidance's tokenizer of this vocabulary; every end-of-turn token ends a constrained answer."""
-        # The end-of-turn token that the model itself would use comes first: it is the one that masks offer.
-        eos = llama.llama_vocab_eos(self._vocab)
-        rest = sorted(self._eog - {eos})
-        return cast(Any, llguidance.llamacpp).lltokenizer_from_vocab(self._vocab, eos_token=[eos, *rest])
-
     # Decoding.
 
     def decode(self, batch: Batch) -> Logits:
@@ -276,7 +188,7 @@ class LlamaBackend:
         status = llama.llama_decode(self._context, self._batch)
         if status != 0:
             raise DecodeFailed(
-                f"llama_decode returned {status} for {size} tokens: {_native_log.explain()}.",
+                f"llama_decode returned {status} for {size} tokens: {native_log.explain()}.",
                 "Try again; if it repeats, lower `max_sequences` or raise `context_tokens`.",
             )
         if not batch.n_outputs:
@@ -311,7 +223,7 @@ class LlamaBackend:
         handle = llama.llama_adapter_lora_init(self._model, os.fsencode(adapter.path))
         if not handle:
             raise AdapterMismatch(
-                f"Adapter {name} does not fit {self._id}: {_native_log.explain()}.",
+                f"Adapter {name} does not fit {self._id}: {native_log.explain()}.",
                 "Use an adapter that was trained for this model.",
             )
         self._adapters[adapter] = handle
@@ -338,12 +250,12 @@ class LlamaBackend:
             scales = (ctypes.c_float * 1)(adapter.scale)
             status = llama.llama_set_adapters_lora(self._context, handles, 1, scales)
         if status != 0:
-            raise DecodeFailed(f"llama.cpp could not apply the adapter: {_native_log.explain()}.")
+            raise DecodeFailed(f"llama.cpp could not apply the adapter: {native_log.explain()}.")
 
     def close(self) -> None:
         """Free context and model; adapters go with the model."""
         llama.llama_free(self._context)
-        llama.llama_model_free(self._model)
+        super().close()
 
 
 class LlamaEngine(LocalEngine):

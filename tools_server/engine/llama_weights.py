@@ -15,10 +15,10 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, ParamSpec, TypeVar, get_args
+from typing import Any, Literal, ParamSpec, TypeVar
 
 from tools_server.engine.cores import physical_cores
-from tools_server.engine.llama import llama
+from tools_server.engine.llama_library import llama
 from tools_server.engine.native_log import NativeLog
 from tools_server.errors import TuningFailed
 
@@ -27,17 +27,19 @@ __all__ = ["FORMATS", "Format", "WeightFacts", "examine", "quantise"]
 P = ParamSpec("P")
 T = TypeVar("T")
 
-Format = Literal["Q4_0", "Q8_0", "BF16", "F16"]
-FORMATS: tuple[Format, ...] = get_args(Format)
+Format = Literal["Q4_0", "Q8_0", "BF16", "F16", "F32"]
+FORMATS: tuple[Format, ...] = ("Q4_0", "Q8_0", "BF16", "F16")
+"""Those worth serving. F32 is for proofs: exact, and slower than any of them."""
 
 _FILE_TYPES: dict[Format, int] = {
     "Q4_0": llama.LLAMA_FTYPE_MOSTLY_Q4_0,
     "Q8_0": llama.LLAMA_FTYPE_MOSTLY_Q8_0,
     "BF16": llama.LLAMA_FTYPE_MOSTLY_BF16,
     "F16": llama.LLAMA_FTYPE_MOSTLY_F16,
+    "F32": llama.LLAMA_FTYPE_ALL_F32,
 }
 
-_BITS: dict[Format, float] = {"Q4_0": 6.0, "Q8_0": 8.5, "BF16": 16.0, "F16": 16.0}
+_BITS: dict[Format, float] = {"Q4_0": 6.0, "Q8_0": 8.5, "BF16": 16.0, "F16": 16.0, "F32": 32.0}
 """Bits a weight, at most. Q4_0 itself has 4.5; the finer output layer and embedding are a fifth of a small model."""
 
 _SPARE_DISK = 64 << 20

@@ -36,6 +36,7 @@ from tools_server.engine.types import (
     ScoreRequest,
     Scores,
 )
+from tools_server.engine.vocabulary import continuations
 from tools_server.errors import (
     AdapterMismatch,
     EngineDied,
@@ -114,12 +115,7 @@ class LocalEngine:
 
     async def continuations(self, texts: Sequence[str]) -> tuple[tuple[int, ...], ...]:
         """Tokenise a closed set, ending a text that is a prefix of another with the end-of-turn token."""
-        plain = [self._tokens(text) for text in texts]
-        end = min(self._backend.eog_tokens)
-        return tuple(
-            (*tokens, end) if any(other != tokens and other[: len(tokens)] == tokens for other in plain) else tokens
-            for tokens in plain
-        )
+        return continuations(self._backend, texts)
 
     async def check(self, constraint: Constraint) -> None:
         """Compile a constraint without using it; raises InvalidArguments."""

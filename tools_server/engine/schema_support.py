@@ -24,6 +24,9 @@ ANNOTATIONS = frozenset((
 """Keywords that restrict nothing."""
 # fmt: on
 
+SPAN = "x-span"
+"""Ours: whether a string is copied from the text. It restricts nothing where there is no text to copy from."""
+
 _ONE = ("items", "additionalProperties")
 _LIST = ("anyOf", "oneOf", "allOf", "prefixItems")
 _MAP = ("properties", "patternProperties", "$defs", "definitions")
@@ -49,11 +52,27 @@ def subschemas(schema: Any, path: str = "$") -> Iterator[tuple[str, dict[str, An
             yield from subschemas(item, f"{path}.{keyword}.{name}")
 
 
+def without_marks(schema: Any) -> Any:
+    """Give a schema without `x-span`, which llguidance does not know; the given one is left as it is."""
+    if not isinstance(schema, dict):
+        return schema
+    plain = {keyword: value for keyword, value in cast(dict[str, Any], schema).items() if keyword != SPAN}
+    for keyword in plain.keys() & {*_ONE}:
+        plain[keyword] = without_marks(plain[keyword])
+    for keyword in plain.keys() & {*_LIST}:
+        plain[keyword] = [without_marks(item) for item in plain[keyword]]
+    for keyword in plain.keys() & {*_MAP}:
+        plain[keyword] = {name: without_marks(item) for name, item in plain[keyword].items()}
+    return plain
+
+
 def first_unsupported(schema: Any) -> Problem | None:
     """Find the first keyword that the decoder would not enforce, or None."""
     for path, sub in subschemas(schema):
         for keyword in sub:
-            if keyword not in ENFORCED and keyword not in ANNOTATIONS:
+            if keyword == SPAN and not isinstance(sub[SPAN], bool):
+                return path, SPAN, f"{sub[SPAN]!r} is neither true nor false"
+            if keyword not in ENFORCED and keyword not in ANNOTATIONS and keyword != SPAN:
                 return path, keyword, "it cannot be enforced while decoding"
         reference = sub.get("$ref", "#")
         if not str(reference).startswith("#"):

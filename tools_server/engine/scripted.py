@@ -72,6 +72,11 @@ class ScriptedBackend:
         return ModelInfo(self.model_id, self.sha256, "scripted", self.context_tokens, VOCABULARY)
 
     @property
+    def vocabulary_size(self) -> int:
+        """Bytes and control tokens."""
+        return VOCABULARY
+
+    @property
     def chat_template(self) -> str:
         """A minimal template with control tokens."""
         return _TEMPLATE

@@ -106,7 +106,7 @@ class Sequence(ABC):
         Raises:
             AdapterMismatch: the prompt does not invoke the adapter.
         """
-        self.activation = _find_last(self.prompt.tokens, invocation) if invocation else 0
+        self.activation = find_last(self.prompt.tokens, invocation) if invocation else 0
         self.keys = PrefixCache.keys(self.adapter, self.prompt, self.activation)
 
     def start(self, slot: int, cached: int) -> None:
@@ -291,7 +291,8 @@ class ScoreSequence(Sequence):
         )
 
 
-def _find_last(tokens: tuple[int, ...], invocation: tuple[int, ...]) -> int:
+def find_last(tokens: tuple[int, ...], invocation: tuple[int, ...]) -> int:
+    """Where the last `invocation` begins; raises AdapterMismatch when there is none."""
     for start in range(len(tokens) - len(invocation), -1, -1):
         if tokens[start : start + len(invocation)] == invocation:
             return start

@@ -61,6 +61,8 @@ class ConstraintKind(StrEnum):
     """What `Constraint.source` holds."""
 
     JSON_SCHEMA = "json_schema"
+    SPANS = "spans"  # a JSON Schema whose strings with `"x-span": true` are copied from the text
+    ALL_SPANS = "all_spans"  # the same, and all strings that say nothing of their form
     CHOICE = "choice"
     REGEX = "regex"
 
@@ -69,11 +71,13 @@ class ConstraintKind(StrEnum):
 class Constraint:
     """The language an answer must belong to.
 
-    `source` is a JSON Schema as text, a JSON array of the allowed strings, or a regular expression.
+    `source` is a JSON Schema as text, a JSON array of the allowed strings, or a regular expression. `text` is what
+    spans are copied from; other kinds have none.
     """
 
     kind: ConstraintKind
     source: str
+    text: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,8 @@ from mcp import types
 from mcp.shared.exceptions import MCPError
 
 from tools_server.calls.types import SkillResult
-from tools_server.errors import QueueFull, ToolsServerError, surface_of
+from tools_server.errors import QueueFull, ToolsServerError
+from tools_server.surfaces import surface_of
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +45,7 @@ def answer(result: SkillResult) -> types.CallToolResult:
 
 
 def failure(error: ToolsServerError, *, unknown_tool: bool = False) -> types.CallToolResult:
-    """Show an error where `errors.surface_of` says: as a result that the calling model can read, or by raising.
+    """Show an error where `surfaces.surface_of` says: as a result that the calling model can read, or by raising.
 
     `unknown_tool` tells that the error is about the tool's name itself. (Inside `run_skill` an unknown name is an
     argument that a smarter caller could have avoided, and always shows as a result.)

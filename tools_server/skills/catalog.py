@@ -13,6 +13,7 @@ from pathlib import Path
 from tools_server.bundled import bundled_dir
 from tools_server.errors import ManifestInvalid, SkillNotFound
 from tools_server.settings import Settings
+from tools_server.skills.adapters import overlay
 from tools_server.skills.folder import fingerprint, skill_folders
 from tools_server.skills.interface import Common
 from tools_server.skills.loader import load_skill
@@ -41,12 +42,19 @@ class Catalog:
     A directory that does not exist holds no skills (see `missing`); it may appear later.
     """
 
-    def __init__(self, dirs: Sequence[Path], *, common: Common | None = None) -> None:
+    def __init__(self, dirs: Sequence[Path], *, adapters_dir: Path | None = None, common: Common | None = None) -> None:
         self.dirs = tuple(dict.fromkeys(path.expanduser().absolute() for path in dirs))
+        self.adapters_dir = None if adapters_dir is None else adapters_dir.expanduser().absolute()
         self._common = common or Common()
         self._subscribers: dict[int, Callable[[Snapshot], None]] = {}
         self._numbers = itertools.count()
         self._reading = self.read()
+        _log_warnings((), self.snapshot.warnings)
+
+    @property
+    def followed(self) -> tuple[Path, ...]:
+        """Every directory whose changes matter: those of the skills, and that of promoted adapters."""
+        return self.dirs if self.adapters_dir is None else (*self.dirs, self.adapters_dir)
 
     @property
     def snapshot(self) -> Snapshot:
@@ -87,7 +95,7 @@ class Catalog:
 
     def read(self) -> Reading:
         """Look at the disk and publish nothing. Safe in any thread."""
-        seen = fingerprint(self.dirs)  # before reading: what changes meanwhile is then seen as changed
+        seen = fingerprint(self.followed)  # before reading: what changes meanwhile is then seen as changed
         skills: dict[str, Skill] = {}
         broken: list[BrokenSkill] = []
         shadowed: dict[str, tuple[Path, ...]] = {}
@@ -106,11 +114,16 @@ class Catalog:
                 if outcome.name in skills:
                     shadowed[outcome.name] = (*shadowed.get(outcome.name, ()), skills[outcome.name].folder)
                 skills[outcome.name] = outcome
-        return Reading(Snapshot(dict(sorted(skills.items())), tuple(broken), shadowed), seen)
+        warnings: list[str] = []
+        if self.adapters_dir is not None:
+            for name, skill in skills.items():
+                skills[name], said = overlay(skill, self.adapters_dir)
+                warnings += said
+        return Reading(Snapshot(dict(sorted(skills.items())), tuple(broken), shadowed, tuple(warnings)), seen)
 
     def is_stale(self) -> bool:
         """Tell from names, sizes and times whether the disk differs from the last reading. Safe in any thread."""
-        return fingerprint(self.dirs) != self._reading.fingerprint
+        return fingerprint(self.followed) != self._reading.fingerprint
 
     def publish(self, reading: Reading) -> Snapshot:
         """Serve what a reading found, and tell the subscribers when it differs from what was served."""
@@ -137,8 +150,16 @@ class Catalog:
 
 def _identity(snapshot: Snapshot) -> Hashable:
     """What makes two snapshots the same: content, not objects."""
-    skills = tuple((skill.folder, skill.digest, skill.prose, repr(skill.card)) for skill in snapshot.skills.values())
-    return skills, snapshot.broken, tuple(snapshot.shadowed.items())
+    skills = tuple(
+        (skill.folder, skill.digest, skill.prose, repr(skill.card), _adapters(skill))
+        for skill in snapshot.skills.values()
+    )
+    return skills, snapshot.broken, tuple(snapshot.shadowed.items()), snapshot.warnings
+
+
+def _adapters(skill: Skill) -> Hashable:
+    # An adapter is equal to another one of the same bytes; that it lies elsewhere now, under another name, counts too.
+    return tuple((model, adapter, adapter.path) for model, adapter in sorted(skill.adapters.items()))
 
 
 def _log_difference(before: Snapshot, after: Snapshot) -> None:
@@ -149,5 +170,15 @@ def _log_difference(before: Snapshot, after: Snapshot) -> None:
     for name in after.skills.keys() & before.skills.keys():
         if after.skills[name].digest != before.skills[name].digest:
             _log.info("skill changed: %s (%s)", name, after.skills[name].folder)
+        if _adapters(before.skills[name]) != _adapters(after.skills[name]):
+            now = ", ".join(adapter.name for adapter in after.skills[name].adapters.values())
+            _log.info("adapters of %s changed: %s", name, now or "none")
     for broken in set(after.broken) - set(before.broken):
         _log.warning("skill broken: %s", broken)
+    _log_warnings(before.warnings, after.warnings)
+
+
+def _log_warnings(before: Sequence[str], after: Sequence[str]) -> None:
+    for warning in after:
+        if warning not in before:
+            _log.warning(warning)

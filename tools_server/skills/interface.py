@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from tools_server.skills.manifest import Manifest
-from tools_server.skills.schemas import fixed_labels
+from tools_server.skills.schemas import PLACE, REDACTED, fixed_labels
 from tools_server.skills.types import Skill
 
 
@@ -125,7 +125,7 @@ def _one_result(manifest: Manifest, output: Mapping[str, Any]) -> tuple[dict[str
     """Give the properties of one answer, and each set of names that an answer may come as."""
     properties = cast("dict[str, Any]", output["properties"])
     if manifest.kind == "generate":
-        return dict(properties), [list(output["required"])]
+        return _generated(manifest, output)
     label_schema = properties["label"]
     names = [] if manifest.choose.labels else [name for name, _ in fixed_labels(label_schema)]
     label: dict[str, Any] = {"type": ["string", "null"], "description": "The label that fits best."}
@@ -152,3 +152,18 @@ def _one_result(manifest: Manifest, output: Mapping[str, Any]) -> tuple[dict[str
         }
         shapes.append(["labels", "confidence", "scores"])
     return one, shapes
+
+
+def _generated(manifest: Manifest, output: Mapping[str, Any]) -> tuple[dict[str, Any], list[list[str]]]:
+    """Give what the model writes, and what code adds to it: the places of entities, and the text without them."""
+    one, required = dict(output["properties"]), list(output["required"])
+    if (name := manifest.generate.locate) is not None:
+        # A text that is read in parts has the entities of all of them, so the bound of one part is none of the answer.
+        entities = {keyword: value for keyword, value in one[name].items() if keyword != "maxItems"}
+        place = {"type": "integer", "minimum": 0, "description": "In characters of the text."}
+        properties = {**entities["items"]["properties"], **dict.fromkeys(PLACE, place)}
+        one[name] = {**entities, "items": {**entities["items"], "properties": properties}}
+    if manifest.generate.redact:
+        one[REDACTED] = {"type": "string", "description": "The text with marks in the place of entities."}
+        required.append(REDACTED)
+    return one, [required]

@@ -1,5 +1,6 @@
 """From a folder to a `Skill`, or to the first reason why it is none. Nothing in the folder is executed."""
 
+import hashlib
 import logging
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
@@ -26,6 +27,10 @@ from tools_server.skills.types import BrokenSkill, Skill
 
 SHAPING_FILES = (MANIFEST_FILE, INPUT_FILE, OUTPUT_FILE, PROMPT_FILE, "calibration.json")
 """What the digest covers. An adapter's bytes are covered by the SHA-256 in the manifest."""
+
+PROMPT_FILES = (INPUT_FILE, OUTPUT_FILE, PROMPT_FILE)
+PROMPT_KEYS = {"kind", "choose", "generate"}
+"""What of the files, and of the manifest, decides what the model is asked and in which form it answers."""
 
 GGUF_MAGIC = b"GGUF"
 
@@ -64,6 +69,7 @@ def _load(folder: SkillFolder, common: Common) -> Skill:
         manifest=manifest,
         folder=folder.path,
         digest=folder.digest(SHAPING_FILES),
+        prompt_digest=_prompt_digest(folder, manifest),
         arguments_schema=arguments,
         output_schema=output,
         input_schema=input_schema(manifest, arguments, common),
@@ -73,6 +79,11 @@ def _load(folder: SkillFolder, common: Common) -> Skill:
         prose="" if prose is None else parse_prose(prose, folder_name=name),
         card=folder.json_object("card.json"),
     )
+
+
+def _prompt_digest(folder: SkillFolder, manifest: Manifest) -> str:
+    keys = manifest.model_dump_json(include=PROMPT_KEYS)
+    return hashlib.sha256((folder.digest(PROMPT_FILES) + keys).encode()).hexdigest()
 
 
 def _needed(value: T | None, file: str) -> T:

@@ -68,9 +68,17 @@ class Choose(_Section):
 
 
 class Generate(_Section):
-    """Of a `generate` skill: which argument holds the caller's own JSON Schema of `data`."""
+    """Of a `generate` skill: which argument holds the caller's own JSON Schema of `data`, and what is copied.
+
+    `spans` says which strings of the answer are copied from the text, word for word: those that the schema marks, all
+    that are free, or none. `locate` names a list of `{"type", "value"}` whose values are then found in the text, and
+    `redact` gives the text with them replaced.
+    """
 
     schema_from: str | None = None
+    spans: Literal["marked", "all", "none"] = "marked"
+    locate: str | None = None
+    redact: bool = False
 
 
 class AdapterEntry(_Section):

@@ -50,6 +50,10 @@ TEMPLATE_WORDS = frozenset(
 CHOOSE_NAMES = frozenset({"choices", "label"})
 """Variables that the template of a `choose` skill has besides its arguments."""
 SERVER_RESULT_NAMES = frozenset({"warnings", "results", "index", "path", "error"})
+REDACTED = "redacted"
+"""The property that `generate.redact` adds."""
+PLACE = ("start", "end")
+"""What `generate.locate` adds to each entity: characters of the text, from `start` up to `end`."""
 CHOOSE_RESULT_NAMES = frozenset({"label", "labels", "confidence", "scores"})
 
 
@@ -93,14 +97,43 @@ def check_output(schema: Mapping[str, Any], manifest: Manifest) -> None:
         if "label" not in properties:
             raise Problem(OUTPUT_FILE, "properties.label", 'is missing; it is what a `kind = "choose"` skill answers')
         _check_closed_set(properties["label"], manifest)
-    for name in properties.keys() & SERVER_RESULT_NAMES:
+    taken = SERVER_RESULT_NAMES | {REDACTED} if manifest.generate.redact else SERVER_RESULT_NAMES
+    for name in properties.keys() & taken:
         raise Problem(
             OUTPUT_FILE, f"properties.{name}", f"`{name}` is given by the server; name the property otherwise"
         )
+    _check_located(properties, required, manifest)
     if manifest.generate.schema_from is not None and (set(properties) != {"data"} or required != ["data"]):
         raise Problem(
             OUTPUT_FILE, "properties", "with `generate.schema_from`, `data` is the one property, and required"
         )
+
+
+def _check_located(properties: Mapping[str, Any], required: list[str], manifest: Manifest) -> None:
+    """Check that what the manifest wants located is a required list of `{"type", "value"}`."""
+    name = manifest.generate.locate
+    if name is None:
+        if manifest.generate.redact:
+            raise Problem("skill.toml", "generate.redact", "needs generate.locate: what is replaced must be found")
+        return
+    if name not in properties or name not in required:
+        raise Problem("skill.toml", "generate.locate", f"{OUTPUT_FILE} has no required property `{name}`")
+    if len(properties) > 1:
+        raise Problem(
+            OUTPUT_FILE,
+            "properties",
+            f"with `generate.locate`, `{name}` is the one property: the rest is added by code",
+        )
+    key = f"properties.{name}"
+    entities: Any = properties[name]
+    if entities in (True, False) or entities.get("type") != "array" or not isinstance(entities.get("items"), Mapping):
+        raise Problem(OUTPUT_FILE, key, 'must have "type": "array" and "items", for generate.locate')
+    entity = cast("Mapping[str, Any]", entities["items"])
+    if not {"type", "value"} <= set(entity.get("required", ())) & set(entity.get("properties", ())):
+        raise Problem(OUTPUT_FILE, f"{key}.items", "must have `type` and `value`, both required, for generate.locate")
+    for added in PLACE:
+        if added in entity["properties"]:
+            raise Problem(OUTPUT_FILE, f"{key}.items.properties.{added}", f"`{added}` is added by generate.locate")
 
 
 def fixed_labels(label_schema: Any) -> list[tuple[str, str]]:

@@ -18,6 +18,7 @@ class Skill:
     manifest: Manifest
     folder: Path
     digest: str  # SHA-256 over every file that shapes answers; two skills are the same when it is
+    prompt_digest: str  # SHA-256 over what the model is asked and how it must answer: what an adapter is trained for
     arguments_schema: Mapping[str, Any]  # the skill's own arguments, from input.schema.json
     output_schema: Mapping[str, Any]  # `data` of one answer, from output.schema.json
     input_schema: Mapping[str, Any]  # what the tool takes: own arguments and the common text/items/paths
@@ -50,9 +51,13 @@ class BrokenSkill:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """All skills at one moment, by name in sorted order, and the folders that are broken or hidden by a later one."""
+    """All skills at one moment, by name in sorted order, and the folders that are broken or hidden by a later one.
+
+    `warnings` say what to know of skills that are served all the same, such as a promoted adapter that is gone.
+    """
 
     skills: Mapping[str, Skill]
     broken: tuple[BrokenSkill, ...] = ()
     shadowed: Mapping[str, tuple[Path, ...]] = field(default_factory=dict[str, tuple[Path, ...]])
     """By name, the folders of earlier directories that hold a skill of that name and are not served."""
+    warnings: tuple[str, ...] = ()

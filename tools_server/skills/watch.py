@@ -1,4 +1,4 @@
-"""Hot reload: follow the skills directories and publish what changed."""
+"""Hot reload: follow the directories of skills and of adapter versions, and publish what changed."""
 
 import logging
 from contextlib import aclosing
@@ -68,6 +68,6 @@ async def _look(catalog: Catalog) -> None:
 
 def _watchable(catalog: Catalog) -> frozenset[Path]:
     """The directories that exist, and where skill folders that are symbolic links lead."""
-    present = [path for path in catalog.dirs if path.is_dir()]
+    present = [path for path in catalog.followed if path.is_dir()]
     linked = [folder.resolve() for path in present for folder in skill_folders(path) if folder.is_symlink()]
     return frozenset([*present, *linked])

@@ -15,6 +15,7 @@ from typing import Any, ParamSpec, Protocol, Self, TypeVar
 from tools_server.calls.engine_gate import EngineGate
 from tools_server.calls.gather import gather
 from tools_server.calls.run_skill import SkillRunner
+from tools_server.data.types import Sample
 from tools_server.engine.llama import LlamaBackend, LlamaEngine
 from tools_server.engine.llama_weights import Format, WeightFacts, examine, quantise
 from tools_server.errors import CallError, CapacityError, TuningFailed
@@ -22,7 +23,7 @@ from tools_server.models import ModelManifest
 from tools_server.settings import Settings
 from tools_server.skills.catalog import Catalog, standard_dirs
 from tools_server.tuning.speed import CONTEXT_TOKENS, measure
-from tools_server.tuning.types import DECODE_SIZES, Candidate, Rates, Sample, Workload
+from tools_server.tuning.types import DECODE_SIZES, Candidate, Rates, Workload
 
 __all__ = ["Answer", "Lab", "Laboratory"]
 

@@ -9,7 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-__all__ = ["AGREEMENT", "SIGNIFICANCE", "Decision", "Quality", "compare", "decisions", "mcnemar"]
+from tools_server.evals.statistics import mcnemar
+
+__all__ = ["AGREEMENT", "SIGNIFICANCE", "Decision", "Quality", "compare", "decisions"]
 
 SIGNIFICANCE = 0.05
 """A fall with a smaller one-sided p value disqualifies."""
@@ -130,16 +132,6 @@ def compare(published: Sequence[Mapping[str, Decision]], candidate: Sequence[Map
 
 def _share_alike(pairs: Sequence[tuple[Decision, Decision]]) -> float:
     return sum(before.answer == after.answer for before, after in pairs) / len(pairs) if pairs else 1.0
-
-
-def mcnemar(lost: int, gained: int) -> float:
-    """The exact one-sided p value: of `lost + gained` fair coins at least `lost` show heads.
-
-    Small when more was lost than chance explains; 1 when nothing was lost. With one decision per sample this is the
-    exact form of McNemar's test (Psychometrika 12, 1947), with several the sign test that it is a case of.
-    """
-    flips = lost + gained
-    return sum(math.comb(flips, heads) for heads in range(lost, flips + 1)) / 2**flips
 
 
 def _divergence(before: Mapping[str, float], after: Mapping[str, float]) -> float:

@@ -1,18 +1,17 @@
 """Evaluation samples: those that ship with the skills, or a file of the user's own."""
 
-import json
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from tools_server.calls.arguments import ArgumentCheck
-from tools_server.errors import InvalidArguments, SamplesInvalid, SkillNotFound
+from tools_server.data.rows import CallCheck, StrictRow, numbered_lines, parse_json, parse_row
+from tools_server.data.types import Sample
+from tools_server.errors import SamplesInvalid, SkillNotFound
 from tools_server.skills.catalog import Catalog
 from tools_server.skills.types import Skill
-from tools_server.tuning.types import Sample
 
 __all__ = ["COMPARABLE", "read_file", "shipped"]
 
@@ -20,25 +19,18 @@ COMPARABLE = ("accuracy", "field_accuracy")
 """Metrics that say right or wrong. Free text has no such answer: two runs of the same weights word it differently."""
 
 
-Row = TypeVar("Row", bound=BaseModel)
+class _Row(StrictRow):
+    skill: str = Field(min_length=1)
+    arguments: dict[str, Any]
 
 
-class _Strict(BaseModel):
+class _ShippedRow(StrictRow):
+    input: dict[str, Any]
+
+
+class _Evaluation(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-
-class _Row(_Strict):
-    skill: Annotated[str, Field(min_length=1)]
-    arguments: dict[str, Any]
-    expected: Annotated[dict[str, Any], Field(min_length=1)]
-
-
-class _ShippedRow(_Strict):
-    input: dict[str, Any]
-    expected: Annotated[dict[str, Any], Field(min_length=1)]
-
-
-class _Evaluation(_Strict):
     metric: str
     samples: str
 
@@ -52,15 +44,17 @@ def read_file(path: Path, catalog: Catalog) -> list[Sample]:
     Raises:
         SamplesInvalid: naming file, line and reason.
     """
-    check = ArgumentCheck()
+    check = CallCheck()
     samples: list[Sample] = []
-    for place, line in _lines(path):
-        row = _parse(_Row, line, place)
+    for number, line in numbered_lines(path):
+        place = f"{path}:{number}"
+        row = parse_row(_Row, parse_json(line, place), place)
         try:
             skill = catalog.get(row.skill)
         except SkillNotFound as error:
             raise SamplesInvalid(f"{place}: skill: {error.message}", error.hint) from error
-        samples.append(_checked(Sample(row.skill, row.arguments, row.expected, place), skill, check))
+        sample = Sample(f"{path.name}:{number}", row.skill, row.arguments, row.expected, place)
+        samples.append(check.check(sample, skill))
     if not samples:
         raise SamplesInvalid(f"{path}: holds no samples.", 'Give lines of {"skill": …, "arguments": …, "expected": …}.')
     return samples
@@ -72,7 +66,7 @@ def shipped(skills: Iterable[Skill]) -> list[Sample]:
     Raises:
         SamplesInvalid: naming file, line and reason.
     """
-    check = ArgumentCheck()
+    check = CallCheck()
     samples: list[Sample] = []
     for skill in skills:
         description = skill.folder / "evals" / "eval.toml"
@@ -84,39 +78,10 @@ def shipped(skills: Iterable[Skill]) -> list[Sample]:
             raise SamplesInvalid(f"{description}: {error}.", "Mend the file.") from error
         if evaluation.metric not in COMPARABLE:
             continue
-        for place, line in _lines(description.with_name(evaluation.samples)):
-            row = _parse(_ShippedRow, line, place)
-            samples.append(_checked(Sample(skill.name, row.input, row.expected, place), skill, check))
+        path = description.with_name(evaluation.samples)
+        for number, line in numbered_lines(path):
+            place = f"{path}:{number}"
+            row = parse_row(_ShippedRow, parse_json(line, place), place)
+            sample = Sample(f"{skill.name}/{path.name}:{number}", skill.name, row.input, row.expected, place)
+            samples.append(check.check(sample, skill))
     return samples
-
-
-def _lines(path: Path) -> list[tuple[str, str]]:
-    try:
-        text = path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SamplesInvalid(f"{path}: cannot be read: {error}.", "Check the path, and that it is UTF-8.") from error
-    return [(f"{path}:{number}", line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
-
-
-def _parse(kind: type[Row], line: str, place: str) -> Row:
-    try:
-        return kind.model_validate(json.loads(line))
-    except json.JSONDecodeError as error:
-        raise SamplesInvalid(f"{place}: is not JSON: {error}.", "Write one JSON object per line.") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(step) for step in first["loc"]) or "row"
-        wanted = ", ".join(f"`{name}`" for name in kind.model_fields)
-        raise SamplesInvalid(f"{place}: {key}: {first['msg']}.", f"A row has {wanted} and nothing else.") from error
-
-
-def _checked(sample: Sample, skill: Skill, check: ArgumentCheck) -> Sample:
-    try:
-        source = check.check(skill, sample.arguments).source
-    except InvalidArguments as error:
-        raise SamplesInvalid(f"{sample.place}: arguments: {error.message}", error.hint) from error
-    if source != "text":
-        raise SamplesInvalid(
-            f"{sample.place}: arguments: has `{source}`.", "Give one `text`; write a row for each of several."
-        )
-    return sample

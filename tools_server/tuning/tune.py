@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
+from tools_server.data.types import Sample
 from tools_server.errors import TuningFailed
 from tools_server.models import EngineChoice, Gain, Machine, ModelStore, TunedFile, TunedRecord, available_memory
 from tools_server.models.files import place, sha256_of
@@ -16,7 +17,7 @@ from tools_server.models.report import silent
 from tools_server.settings import Settings
 from tools_server.tuning.ranking import PREFILL_SHARE, gain, ratio, seconds, spreads, written_rate
 from tools_server.tuning.tuner import Outcome, Plan, Tuner
-from tools_server.tuning.types import Sample, Told, Workload
+from tools_server.tuning.types import Told, Workload
 
 if TYPE_CHECKING:
     from tools_server.engine.llama_weights import Format

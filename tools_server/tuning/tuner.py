@@ -5,11 +5,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tools_server.data.types import Sample
 from tools_server.errors import EngineError, ModelError, TuningFailed
 from tools_server.models import EngineChoice
 from tools_server.tuning.quality import Decision, Quality, compare, decisions
 from tools_server.tuning.ranking import CLOSE, ranked, ratio, relative
-from tools_server.tuning.types import Candidate, Rates, Sample, Told, Workload
+from tools_server.tuning.types import Candidate, Rates, Told, Workload
 
 if TYPE_CHECKING:
     from tools_server.engine.llama_weights import Format, WeightFacts

@@ -4,11 +4,10 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from tools_server.models import EngineChoice
 
-__all__ = ["DECODE_SIZES", "Candidate", "Rates", "Sample", "Spread", "Told", "Workload"]
+__all__ = ["DECODE_SIZES", "Candidate", "Rates", "Spread", "Told", "Workload"]
 
 DECODE_SIZES = (1, 4, 16)
 """Sequences that generate at once."""
@@ -64,13 +63,3 @@ class Spread:
     def of(cls, values: Sequence[float]) -> "Spread":
         """Lowest, middle and highest of at least one value."""
         return cls(min(values), statistics.median(values), max(values))
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One evaluation sample. `place` is file and line, for people."""
-
-    skill: str
-    arguments: Mapping[str, Any]
-    expected: Mapping[str, Any]
-    place: str

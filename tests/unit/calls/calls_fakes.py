@@ -223,3 +223,19 @@ def extract_skill(parent: Path, limits: str = "") -> Skill:
     output = {"type": "object", "properties": {"data": {"type": "object"}}, "required": ["data"]}
     prompt = "{% block user %}{{ fields | tojson }}\n{{ text }}{% endblock %}"
     return make_skill(parent, manifest, prompt=prompt, arguments=FIELDS, output=output)
+
+
+def pii_skill(parent: Path, limits: str = "") -> Skill:
+    manifest = f'name = "pii"\nkind = "generate"\n[generate]\nlocate = "entities"\nredact = true\n[limits]\n{limits}'
+    entity = {
+        "type": "object",
+        "properties": {
+            "type": {"enum": ["person", "phone number", "place"]},
+            "value": {"type": "string", "maxLength": 40, "x-span": True},
+        },
+        "required": ["type", "value"],
+        "additionalProperties": False,
+    }
+    entities = {"type": "array", "maxItems": 3, "items": entity}
+    output = {"type": "object", "properties": {"entities": entities}, "required": ["entities"]}
+    return make_skill(parent, manifest, output=output)

@@ -109,3 +109,35 @@ async def test_a_string_that_ends_where_it_had_to_is_warned_of(tmp_path: Path) -
     assert result.data["data"] == said
     assert [warning.split()[0] for warning in result.data["warnings"]] == ["$.data.more[1]", "$.data.note"]
     assert "may be cut" in result.data["warnings"][0]
+
+
+async def test_a_marked_property_of_a_callers_schema_is_copied_from_the_text(tmp_path: Path) -> None:
+    fields = {
+        "type": "object",
+        "properties": {"name": {"type": "string", "x-span": True}, "note": {"type": "string", "maxLength": 20}},
+        "required": ["name", "note"],
+    }
+    said = '{"name":"Bob","note":"made up"}'
+    with anyio.fail_after(20):
+        async with Rooms(saying(said)) as runner:
+            result = await runner.run(extract_skill(tmp_path), {"fields": fields, "items": ["Ada from Bern", "Bob"]})
+    first, second = (entry["data"] for entry in result.data["results"])
+    assert first["name"] in "Ada from Bern"
+    assert second == {"name": "Bob", "note": "made up"}
+
+
+async def test_the_bundled_extract_copies_every_string_that_is_free() -> None:
+    fields = {"type": "object", "properties": {"name": {"type": "string"}, "kind": {"type": "string", "x-span": False}}}
+    with anyio.fail_after(20):
+        async with Rooms(saying('{"name":"Bob","kind":"a person"}')) as runner:
+            skill = Catalog([bundled_dir("skills")]).get("extract")
+            result = await runner.run(skill, {"fields": fields, "text": '"Ada" from Bern'})
+    assert result.data["data"]["name"] in (None, "Ada", "from", "Bern", "from Bern")
+
+
+async def test_a_mark_that_cannot_be_honoured_is_told_by_the_callers_path(tmp_path: Path) -> None:
+    fields = {"type": "object", "properties": {"a": {"type": "string", "pattern": "x", "x-span": True}}}
+    with anyio.fail_after(20):
+        async with Rooms(saying("")) as runner:
+            with pytest.raises(InvalidArguments, match=r"at \$\.fields\.properties\.a, keyword `x-span`"):
+                await runner.run(extract_skill(tmp_path), {"fields": fields, "text": "x"})

@@ -218,12 +218,15 @@ async def test_short_answers_run_at_once_although_their_budgets_would_not_fit_to
     backend = ScriptedBackend(kv_cells=400, context_tokens=300)
     async with running(backend) as engine:
         schema = as_json_schema({"type": "object", "properties": {"a": {"const": "x"}}, "required": ["a"]})
+        await engine.check(schema)  # compiled, so that what follows is submitted at once
         gate = Gate()
         backend.on_decode = gate
         async with anyio.create_task_group() as group:
             for i in range(4):
                 group.start_soon(engine.generate, GenerationRequest(prompt(f"{i}" * 10), 250, schema))
             await anyio.to_thread.run_sync(gate.reached.wait, 20)
+            for _ in range(50):  # turns of the loop, in which the other three are submitted
+                await anyio.lowlevel.checkpoint()
             gate.open.set()
         stats = await engine.stats()
     assert (stats.finished, stats.preempted) == (4, 0)

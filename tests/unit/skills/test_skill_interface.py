@@ -115,3 +115,19 @@ def test_several_labels_are_an_answer_only_where_they_can_be_turned_on(good: Goo
 def test_missing_arguments_get_their_default_or_none(good: Good):
     assert filled(good(), {"text": "x"}) == {"focus": None, "words": 7}
     assert filled(good(), {"words": 3, "focus": "a", "unknown": 1}) == {"focus": "a", "words": 3}
+
+
+def test_what_code_adds_to_located_entities_is_in_the_tools_answer(good: Good):
+    entity = {"type": "object", "properties": {"type": {"enum": ["a"]}, "value": {"type": "string"}}}
+    found = {"type": "array", "maxItems": 2, "items": {**entity, "required": ["type", "value"]}}
+    schema = {"type": "object", "properties": {"found": found}, "required": ["found"]}
+    skill = good(
+        **{"skill.toml": GENERATE + '[generate]\nlocate = "found"\nredact = true\n', "output.schema.json": schema}
+    )
+    assert skill.output_schema == schema
+    check = validator(skill.result_schema)
+    place = {"type": "a", "value": "x", "start": 0, "end": 1}
+    check.validate({"found": [place] * 3, "redacted": "[A]"})
+    check.validate({"results": [{"index": 0, "found": [], "redacted": ""}]})
+    assert not check.is_valid({"found": [place]})
+    assert not check.is_valid({"found": [{**place, "start": -1}], "redacted": ""})

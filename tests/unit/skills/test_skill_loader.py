@@ -187,6 +187,48 @@ def test_a_schema_from_the_caller_fills_data_alone(broken: Broken):
     assert (outcome.file, outcome.key) == ("output.schema.json", "properties")
 
 
+ENTITY = {
+    "type": "object",
+    "properties": {"type": {"enum": ["a", "b"]}, "value": {"type": "string"}},
+    "required": ["type", "value"],
+}
+LOCATED = '[generate]\nlocate = "found"\nredact = true\n'
+
+
+@pytest.mark.parametrize(
+    ("generate", "answer", "file", "key", "word"),
+    [
+        ("[generate]\nredact = true\n", {"found": {"type": "array"}}, "skill.toml", "generate.redact", "needs"),
+        (LOCATED, {"other": {"type": "array"}}, "skill.toml", "generate.locate", "no required property `found`"),
+        (LOCATED, {"found": True, "n": True}, "output.schema.json", "properties", "one property"),
+        (LOCATED, {"found": True}, "output.schema.json", "properties.found", "array"),
+        (LOCATED, {"found": {"type": "string"}}, "output.schema.json", "properties.found", "array"),
+        (LOCATED, {"found": {"type": "array"}}, "output.schema.json", "properties.found", '"items"'),
+        (
+            LOCATED,
+            {"found": {"type": "array", "items": {**ENTITY, "required": ["type"]}}},
+            "output.schema.json",
+            "properties.found.items",
+            "both required",
+        ),
+        (
+            LOCATED,
+            {"found": {"type": "array", "items": {**ENTITY, "properties": {**ENTITY["properties"], "end": True}}}},
+            "output.schema.json",
+            "properties.found.items.properties.end",
+            "added by",
+        ),
+        (LOCATED, {"redacted": True, "found": True}, "output.schema.json", "properties.redacted", "by the server"),
+    ],
+)
+def test_what_is_to_be_located_is_a_list_of_types_and_values(
+    broken: Broken, generate: str, answer: dict[str, Any], file: str, key: str, word: str
+):
+    outcome = broken(**{"skill.toml": manifest(generate), "output.schema.json": output(**answer)})
+    assert (outcome.file, outcome.key) == (file, key)
+    assert word in outcome.reason
+
+
 def test_a_large_file_is_refused_with_its_size(broken: Broken):
     outcome = broken(**{"prompt.jinja": "x" * 70_000})
     assert outcome.file == "prompt.jinja"

@@ -79,6 +79,7 @@ def test_an_unknown_key_names_the_nearest_known_one(source: str, key: str, near:
         (GENERATE + "[limits]\nmax_output_tokens = 0\n", "limits.max_output_tokens", "greater"),
         (GENERATE + "[inputs]\naccepts = []\n", "inputs.accepts", "at least 1"),
         (GENERATE + "[inputs]\naccepts = ['text', 'text']\n", "inputs.accepts", "twice"),
+        (GENERATE + "[generate]\nspans = 'some'\n", "generate.spans", "'marked', 'all' or 'none'"),
         (GENERATE + "[choose]\nlabels = 'labels'\n", "choose", 'kind is "generate"'),
         (CHOOSE + "[generate]\nschema_from = 'fields'\n", "generate", 'kind is "choose"'),
         (GENERATE + "[adapters.m]\nfile = 'x'\nsha256 = 'AB'\nbase_sha256 = 'x'\n", "adapters.m.sha256", "pattern"),

@@ -6,10 +6,13 @@ from pathlib import Path
 import anyio
 import pytest
 
+from tests.unit.training.adapter_fakes import CREATED, make_version
 from tools_server.skills import watch as watch_module
+from tools_server.skills.adapters import Active
 from tools_server.skills.catalog import Catalog
 from tools_server.skills.types import Snapshot
 from tools_server.skills.watch import watch
+from tools_server.training.versions import write_active
 
 MakeFolder = Callable[..., Path]
 Until = Callable[[Callable[[Snapshot], bool]], Awaitable[Snapshot]]
@@ -91,6 +94,25 @@ async def test_a_folder_that_is_a_link_is_followed_to_where_it_leads(
         await until(lambda now: bool(now.broken))
         make_folder("demo", directory=tmp_path / "elsewhere")
         assert (await until(lambda now: "demo" in now.skills)).skills["demo"].digest == first
+
+
+async def test_a_promotion_is_followed_though_there_were_no_adapters_before(
+    make_folder: MakeFolder, directory: Path, tmp_path: Path
+):
+    make_folder("demo")
+    root = tmp_path / "adapters"
+    catalog = Catalog([directory], adapters_dir=root)
+    async with watching(catalog) as until:
+        for name in ("one", "two"):
+            make_version(root, "demo", name)
+            active = Active(version=name, since=CREATED, how="promoted", reason="for a test")
+            write_active(root, "demo", "tiny", active)
+            snapshot = await until(lambda now, name=name: _adapter(now).endswith(name))
+        assert list(snapshot.skills) == ["demo"]
+
+
+def _adapter(snapshot: Snapshot) -> str:
+    return "".join(adapter.name for adapter in snapshot.skills["demo"].adapters.values())
 
 
 async def test_without_file_events_changes_are_found_all_the_same(

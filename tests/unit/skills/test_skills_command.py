@@ -1,4 +1,5 @@
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,8 +8,11 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
+from tests.unit.training.adapter_fakes import CREATED, make_version
 from tools_server.cli.skills import app
 from tools_server.errors import ManifestInvalid, SkillNotFound
+from tools_server.skills.adapters import Active
+from tools_server.training.versions import write_active
 
 MakeFolder = Callable[..., Path]
 
@@ -39,6 +43,20 @@ def test_list_shows_bundled_own_and_further_skills(make_folder: MakeFolder, own_
     table = invoke("list", "--skills-dir", tmp_path / "x").stdout
     assert "yours" in table
     assert "bundled" in table
+
+
+def test_list_and_show_know_promoted_adapters(
+    make_folder: MakeFolder, own_config: Path, monkeypatch: pytest.MonkeyPatch
+):
+    root = own_config / "adapters"
+    monkeypatch.setenv("TOOLS_SERVER_ADAPTERS_DIR", str(root))
+    make_folder("mine", directory=own_config / "skills")
+    version = make_version(root, "mine", "one")
+    write_active(root, "mine", "tiny", Active(version="one", since=CREATED, how="promoted", reason="for a test"))
+    assert answer("show", "mine")["adapters"] == {"tiny": str(version.folder / "adapter.gguf")}
+    assert answer("list")["warnings"] == []
+    shutil.rmtree(version.folder)
+    assert "no adapter version 'one'" in answer("list")["warnings"][0]
 
 
 def test_list_tells_which_folder_wins(make_folder: MakeFolder, tmp_path: Path):

@@ -4,29 +4,12 @@ import math
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from tools_server.tuning.quality import Decision, compare, decisions, mcnemar
+from tools_server.tuning.quality import Decision, compare, decisions
 
 
 def label(name: str, wanted: str, **scores: float) -> dict[str, Decision]:
     return decisions({"label": wanted}, {"label": name, "scores": scores or {name: 1.0}})
-
-
-@pytest.mark.parametrize(
-    ("lost", "gained", "p"),
-    [(0, 0, 1.0), (0, 5, 1.0), (1, 0, 0.5), (5, 0, 1 / 32), (4, 1, 6 / 32), (8, 2, 56 / 1024)],
-)
-def test_the_p_value_is_that_of_fair_coins(lost: int, gained: int, p: float):
-    assert mcnemar(lost, gained) == pytest.approx(p)
-
-
-@given(st.integers(0, 60), st.integers(0, 60))
-def test_the_two_tails_overlap_in_what_was_seen(lost: int, gained: int):
-    flips = lost + gained
-    seen = math.comb(flips, lost) / 2**flips
-    assert mcnemar(lost, gained) + mcnemar(gained, lost) == pytest.approx(1 + seen)
 
 
 def test_a_label_is_one_decision_with_its_distribution():

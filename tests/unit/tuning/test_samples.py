@@ -64,7 +64,8 @@ def test_the_shipped_samples_are_enough_to_see_a_fall(catalog: Catalog):
     counts: dict[str, int] = {}
     for sample in shipped(catalog.snapshot.skills.values()):
         counts[sample.skill] = counts.get(sample.skill, 0) + 1
-    assert counts.keys() == {"classify", "extract"}, "free text has no right answer"
+    assert counts.keys() >= {"classify", "extract"}
+    assert "summarise" not in counts, "free text has no right answer"
     assert counts["classify"] >= 60
     assert counts["extract"] >= 30
 

@@ -6,11 +6,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from tools_server.data.types import Sample
 from tools_server.engine.llama_weights import Format, WeightFacts
 from tools_server.errors import ModelLoadFailed, TuningFailed
-from tools_server.tuning.types import Candidate, Rates, Sample, Workload
+from tools_server.tuning.types import Candidate, Rates, Workload
 
-SAMPLES = tuple(Sample("classify", {"text": str(i)}, {"label": "a"}, f"x.jsonl:{i}") for i in range(40))
+SAMPLES = tuple(Sample(f"x.jsonl:{i}", "classify", {"text": str(i)}, {"label": "a"}, f"x.jsonl:{i}") for i in range(40))
 
 
 def rates(prefill: float, decode: float = 100.0) -> Rates:

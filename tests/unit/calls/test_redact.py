@@ -1,0 +1,134 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
+
+from tests.unit.calls.calls_fakes import FakeEngine, pii_skill, runner_for
+from tools_server.calls.redact import located, redacted
+from tools_server.engine.types import ConstraintKind, GenerationRequest
+
+
+def entities(*pairs: tuple[str, str]) -> list[dict[str, Any]]:
+    return [{"type": kind, "value": value} for kind, value in pairs]
+
+
+def placed(text: str, *pairs: tuple[str, str]) -> list[tuple[str, int, int]]:
+    found = located(entities(*pairs), text)
+    assert all(text[entity["start"] : entity["end"]] == entity["value"] for entity in found)
+    return [(entity["value"], entity["start"], entity["end"]) for entity in found]
+
+
+def marked(text: str, *pairs: tuple[str, str]) -> str:
+    return redacted(text, located(entities(*pairs), text))
+
+
+def test_entities_are_found_in_the_order_of_the_text():
+    text = "Lee met Ann. Ann met Lee."
+    assert placed(text, ("p", "Lee"), ("p", "Ann"), ("p", "Ann"), ("p", "Lee")) == [
+        ("Lee", 0, 3),
+        ("Ann", 8, 11),
+        ("Ann", 13, 16),
+        ("Lee", 21, 24),
+    ]
+
+
+def test_one_that_comes_late_is_found_all_the_same():
+    assert placed("Ann met Lee.", ("p", "Lee"), ("p", "Ann")) == [("Lee", 8, 11), ("Ann", 0, 3)]
+
+
+def test_one_that_is_listed_more_often_than_it_stands_there_is_left_out():
+    assert placed("Ann met Annual.", ("p", "Ann"), ("p", "Ann"), ("p", "Bob")) == [("Ann", 0, 3)]
+
+
+def test_an_entity_within_another_has_its_own_place():
+    assert placed("4 Mill Lane, Ashford", ("a", "4 Mill Lane, Ashford"), ("l", "Ashford")) == [
+        ("4 Mill Lane, Ashford", 0, 20),
+        ("Ashford", 13, 20),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "pairs", "wanted"),
+    [
+        (
+            "Call Ann on 020 7946 0018.",
+            [("person", "Ann"), ("phone number", "020 7946 0018")],
+            "Call [PERSON] on [PHONE_NUMBER].",
+        ),
+        ("Ann, Annual, Ann", [("person", "Ann")], "[PERSON], Annual, [PERSON]"),
+        ("nothing here", [], "nothing here"),
+        ("Ann", [("person", "Ann")], "[PERSON]"),
+        ("4 Mill Lane, Ashford!", [("place", "Ashford"), ("address", "4 Mill Lane, Ashford")], "[ADDRESS]!"),
+        ("Ann Lee Smith", [("a", "Ann Lee"), ("b", "Lee Smith")], "[B]"),
+        ("Ann Lee Smith Jr", [("a", "Ann Lee"), ("b", "Smith Jr"), ("c", "Lee Smith")], "[C]"),
+        ("May 3 or May 4: call May", [("date", "May 3"), ("person", "May")], "[DATE] or [PERSON] 4: call [PERSON]"),
+        ("a\nb 👩‍🚀", [("x", "👩‍🚀"), ("y", "a\nb")], "[Y] [X]"),
+    ],
+)
+def test_what_was_found_is_replaced_wherever_it_stands(text: str, pairs: list[tuple[str, str]], wanted: str):
+    assert marked(text, *pairs) == wanted
+
+
+@given(st.lists(st.sampled_from(["Ann", "Lee", "May", "x", "4"]), min_size=1, max_size=12), st.data())
+def test_no_found_word_is_left_over(words: list[str], data: Any):
+    text = " ".join(words)
+    pairs = data.draw(
+        st.lists(st.tuples(st.integers(0, len(words) - 1), st.integers(1, 3), st.sampled_from("pq")), max_size=4)
+    )
+    values = [(kind, " ".join(words[start : start + length])) for start, length, kind in pairs]
+    left = marked(text, *values).split(" ")
+    for value in {value for _, value in values if " " not in value}:
+        assert value not in left
+    assert not values or left != words
+
+
+async def test_places_and_the_redacted_text_are_added_by_code(tmp_path: Path) -> None:
+    skill = pii_skill(tmp_path)
+    said = {"entities": entities(("person", "Ann"), ("phone number", "020 7946"))}
+    engine = FakeEngine(lambda prompt: json.dumps(said))
+    result = await runner_for(engine).run(skill, {"items": ["Ann: 020 7946, Ann", "Ann is in, 020 7946"]})
+    Draft202012Validator(skill.result_schema).validate(result.data)
+    first, second = result.data["results"]
+    assert first["entities"] == [
+        {"type": "person", "value": "Ann", "start": 0, "end": 3},
+        {"type": "phone number", "value": "020 7946", "start": 5, "end": 13},
+    ]
+    assert first["redacted"] == "[PERSON]: [PHONE_NUMBER], [PERSON]"
+    assert second["redacted"] == "[PERSON] is in, [PHONE_NUMBER]"
+    constraints = [request.constraint for request in engine.requests if isinstance(request, GenerationRequest)]
+    assert {(it.kind, it.text) for it in constraints if it} == {
+        (ConstraintKind.SPANS, "Ann: 020 7946, Ann"),
+        (ConstraintKind.SPANS, "Ann is in, 020 7946"),
+    }
+
+
+async def test_a_long_text_is_redacted_in_parts_and_places_are_of_the_whole(tmp_path: Path) -> None:
+    skill = pii_skill(tmp_path, 'max_input_tokens = 60\nmax_output_tokens = 50\nlong_input = "split"')
+    text = "\n\n".join(f"Dear Name{number}, " + "word " * 30 for number in range(12))
+
+    def say(prompt: str) -> str:
+        names = [word.rstrip(",") for word in prompt.split() if word.startswith("Name")]
+        return json.dumps({"entities": entities(*(("person", name) for name in names[:3]))})
+
+    engine = FakeEngine(say)
+    result = await runner_for(engine).run(skill, {"text": text})
+    Draft202012Validator(skill.result_schema).validate(result.data)
+    assert [entity["value"] for entity in result.data["entities"]] == [f"Name{number}" for number in range(12)]
+    assert all(text[it["start"] : it["end"]] == it["value"] for it in result.data["entities"])
+    assert result.data["redacted"].count("[PERSON]") == 12
+    assert "Name" not in result.data["redacted"]
+    assert "was read in 12 parts" in result.data["warnings"][0]
+    sources = [it.constraint.text for it in engine.requests if isinstance(it, GenerationRequest) and it.constraint]
+    assert "".join(sources) == text  # each part copies from itself alone
+
+
+async def test_a_full_list_is_told(tmp_path: Path) -> None:
+    skill = pii_skill(tmp_path)
+    said = {"entities": entities(("person", "Ann"), ("person", "Bob"), ("person", "Lee"))}
+    result = await runner_for(FakeEngine(lambda prompt: json.dumps(said))).run(skill, {"text": "Ann, Bob, Lee, Mia"})
+    assert result.data["warnings"] == ["$.entities has all of its 3 entities; more may be missing."]
+    assert result.data["redacted"] == "[PERSON], [PERSON], [PERSON], Mia"

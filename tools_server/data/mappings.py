@@ -1,0 +1,132 @@
+"""How records become samples, said as data: the `[[samples]]` tables of a recipe.
+
+Every mapping serves one skill on some splits. What is drawn at random is drawn from the mapping's seed, the recipe's
+name and the split, so that it is the same each time.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+__all__ = [
+    "EntityMapping",
+    "LabelMapping",
+    "LabelSampling",
+    "RecordLabelMapping",
+    "SampleMapping",
+    "SchemaMapping",
+    "SummaryMapping",
+]
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Name = Annotated[str, Field(min_length=1, max_length=100)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class _Mapping(_Section):
+    """What all mappings have.
+
+    `limit` keeps that many records, drawn at random; `group` is how many samples share their arguments but for the
+    text. `vary` is for training: records come in random order, and whatever in a call means the same another way
+    (order of labels and properties, spelling of names) is drawn anew for each group. Without it everything stays as
+    the file has it, as an evaluation wants it.
+    """
+
+    skill: Name
+    splits: Annotated[tuple[str, ...], Field(min_length=1)]
+    limit: int | None = Field(None, ge=1)
+    seed: int = 0
+    group: int = Field(8, ge=1, le=256)
+    vary: bool = False
+
+
+class LabelSampling(_Section):
+    """Label sets that are drawn out of all labels of a data set, one set per group.
+
+    A set has between `least` and `most` labels. In a share `none` of the samples the right label is left out, and the
+    answer is an added label that says so; sets with such a label come in samples where it is wrong, too.
+    """
+
+    least: int = Field(2, ge=2, le=99)
+    most: int = Field(10, ge=2, le=99)  # with the added one 100, which is what `classify` takes
+    none: float = Field(0.0, ge=0, le=0.5)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "LabelSampling":
+        if self.least > self.most:
+            raise ValueError(f"least ({self.least}) is more than most ({self.most})")
+        return self
+
+
+class _Labels(_Mapping):
+    """`descriptions` is the share of groups whose labels come with descriptions, where the data set has any.
+
+    `none_label` is the data set's own name for "none of the others".
+    """
+
+    descriptions: Share = 1.0
+    none_label: Name | None = None
+
+
+class LabelMapping(_Labels):
+    """Records with one `label` out of the recipe's file of labels.
+
+    `labels = "fixed"` is for a skill with a fixed set: the call is the text alone. `"all"` gives the call every label
+    of the data set, in the file's order; a table draws sets (see `LabelSampling`). `names` maps the data set's labels
+    to the skill's; a record whose label is not in it is left out.
+    """
+
+    kind: Literal["label"]
+    labels: Literal["fixed", "all"] | LabelSampling = "all"
+    names: Mapping[str, Name] = Field(default_factory=dict)
+
+
+class RecordLabelMapping(_Labels):
+    """Records that carry the labels to choose from: `labels`, a list of `{"name", "description"}`, and `label`."""
+
+    kind: Literal["record_labels"]
+
+
+class SchemaMapping(_Mapping):
+    """Records with a JSON `schema` of properties that may be null, and the wanted object in `fields`.
+
+    A property that may be null is given to the skill as an optional one, which means the same there. `subset` is the
+    share of groups from whose schema some properties are left out, `descriptions` the share with the properties'
+    descriptions.
+    """
+
+    kind: Literal["schema"]
+    subset: Share = 0.0
+    descriptions: Share = 1.0
+
+
+class EntityMapping(_Mapping):
+    """Records with `entities`, a list of `{"type", "value", "start"}`.
+
+    `types` maps the data set's types to the skill's; entities of other types are left out.
+    """
+
+    kind: Literal["entities"]
+    types: Annotated[Mapping[str, Name], Field(min_length=1)]
+
+
+class SummaryMapping(_Mapping):
+    """Records with a `summary`, and `references` where several are good.
+
+    `focus` names the field that says what the summary is about. `max_words` is the same for every call, or "fit": the
+    next round number above the length of the record's own summary.
+    """
+
+    kind: Literal["summary"]
+    focus: Name | None = None
+    max_words: Literal["fit"] | Annotated[int, Field(ge=10, le=400)] = "fit"
+
+
+SampleMapping = Annotated[
+    LabelMapping | RecordLabelMapping | SchemaMapping | EntityMapping | SummaryMapping, Field(discriminator="kind")
+]
+"""One `[[samples]]` table; `kind` says which."""

@@ -1,0 +1,166 @@
+"""Recipes: what a data set is, whose it is, which bytes are meant, and what samples are made of them.
+
+A recipe is a TOML file called `<name>.toml`. Those that ship lie in `datasets/`, the user's own in `datasets/` of the
+config folder; of two with one name the user's wins. The data itself is never part of either.
+"""
+
+import difflib
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+
+from tools_server.bundled import bundled_dir
+from tools_server.data.mappings import LabelMapping, SampleMapping
+from tools_server.errors import DataInvalid, DataNotFound
+from tools_server.settings import Settings
+
+__all__ = ["FilePin", "Recipe", "Recipes", "SplitPin", "read_recipe"]
+
+RelativePath = Annotated[
+    str, StringConstraints(pattern=r"^(?:[A-Za-z0-9_-][A-Za-z0-9_.-]*/)*[A-Za-z0-9_-][A-Za-z0-9_.-]*$")
+]
+"""Inside the data folder: no part begins with a dot, so none leads out of it."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class FilePin(_Section):
+    """One file: `path` in the data folder, the SHA-256 of its bytes, and where it can be downloaded as it is."""
+
+    path: RelativePath
+    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+    url: Annotated[str, StringConstraints(pattern=r"^https://")] | None = None
+
+
+class SplitPin(FilePin):
+    """The file of one split: JSON Lines with `records` records."""
+
+    records: int = Field(ge=1)
+
+
+class Recipe(_Section):
+    """One data set.
+
+    `licence` is an SPDX expression, `attribution` what it asks to be said, `changes` how the pinned files differ from
+    what `homepage` publishes.
+    """
+
+    name: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,49}$")]
+    title: str = Field(min_length=1, max_length=120)
+    language: Annotated[str, StringConstraints(pattern=r"^[a-z]{2,3}$")]
+    licence: str = Field(min_length=1)
+    attribution: str = Field(min_length=1)
+    homepage: Annotated[str, StringConstraints(pattern=r"^https?://")]
+    changes: str = ""
+    files: Annotated[Mapping[str, SplitPin], Field(min_length=1)]
+    labels: FilePin | None = None
+    samples: tuple[SampleMapping, ...] = ()
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        seen: set[tuple[str, str]] = set()
+        for index, mapping in enumerate(self.samples):
+            for split in mapping.splits:
+                if split not in self.files:
+                    raise ValueError(f"samples[{index}].splits names {split!r}; there are: {', '.join(self.files)}")
+                if (mapping.skill, split) in seen:
+                    raise ValueError(f"samples[{index}] is the second one for skill {mapping.skill!r} on {split!r}")
+                seen.add((mapping.skill, split))
+            if isinstance(mapping, LabelMapping) and mapping.labels != "fixed" and self.labels is None:
+                raise ValueError(f"samples[{index}].labels needs the [labels] file of the data set")
+        return self
+
+    @property
+    def skills(self) -> tuple[str, ...]:
+        """The skills that samples can be made for."""
+        return tuple(dict.fromkeys(mapping.skill for mapping in self.samples))
+
+    @property
+    def pins(self) -> tuple[FilePin, ...]:
+        """Every file of the data set."""
+        return (*self.files.values(), *([self.labels] if self.labels else []))
+
+    def split(self, name: str) -> SplitPin:
+        """The file of one split.
+
+        Raises:
+            DataNotFound: the data set has no such split.
+        """
+        if name not in self.files:
+            raise DataNotFound(f"Data set {self.name!r} has no split {name!r}.", f"It has: {', '.join(self.files)}.")
+        return self.files[name]
+
+    def mapping(self, split: str, skill: str) -> SampleMapping:
+        """How samples for a skill are made of a split.
+
+        Raises:
+            DataNotFound: there is no such split, or the recipe does not say how.
+        """
+        self.split(split)
+        for mapping in self.samples:
+            if mapping.skill == skill and split in mapping.splits:
+                return mapping
+        known = ", ".join(f"{mapping.skill} on {'/'.join(mapping.splits)}" for mapping in self.samples) or "nothing"
+        raise DataNotFound(
+            f"Data set {self.name!r} makes no samples for skill {skill!r} of its split {split!r}.",
+            f"It makes: {known}. A recipe of your own can make others (docs/data.md).",
+        )
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Read one recipe file.
+
+    Raises:
+        DataInvalid: names file, key and reason.
+    """
+    hint = "docs/data.md explains the keys of a recipe."
+    try:
+        recipe = Recipe.model_validate(tomllib.loads(path.read_text("utf-8")))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise DataInvalid(f"{path}: cannot be read as TOML: {error}.", hint) from error
+    except ValidationError as error:
+        found = error.errors(include_url=False)
+        # Where a word or a table may stand, a wrong table also shows up as no such word; the table is the better news.
+        first = next((each for each in found if each["type"] != "literal_error"), found[0])
+        key = ".".join(str(step) for step in first["loc"]) or "recipe"
+        raise DataInvalid(f"{path}: {key}: {first['msg']}.", hint) from error
+    if recipe.name != path.stem:
+        raise DataInvalid(f"{path}: name: {recipe.name!r} is not the file's name.", f"Call it {path.stem!r}.")
+    return recipe
+
+
+class Recipes:
+    """The recipes in some folders; later folders win. Files are read when asked for, so nothing here gets stale."""
+
+    def __init__(self, dirs: Sequence[Path]) -> None:
+        self._dirs = tuple(dirs)
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Self:
+        """The bundled recipes and the user's own (`datasets/` in the config folder)."""
+        return cls((bundled_dir("datasets"), settings.config_dir / "datasets"))
+
+    def names(self) -> tuple[str, ...]:
+        """The names of all recipes, sorted, broken ones included."""
+        return tuple(sorted(self._files()))
+
+    def get(self, name: str) -> Recipe:
+        """Give one recipe.
+
+        Raises:
+            DataNotFound: there is none of that name; the hint names near ones.
+            DataInvalid: there is one, and it is broken.
+        """
+        files = self._files()
+        if name not in files:
+            near = difflib.get_close_matches(name, files, n=3, cutoff=0.5) or sorted(files)
+            raise DataNotFound(f"There is no data set {name!r}.", f"Known: {', '.join(near) or 'none'}.")
+        return read_recipe(files[name])
+
+    def _files(self) -> dict[str, Path]:
+        return {path.stem: path for folder in self._dirs for path in sorted(folder.glob("*.toml"))}
