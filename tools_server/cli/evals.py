@@ -1,0 +1,172 @@
+"""`tools-server skills eval`: let a skill answer samples, score it with intervals, compare two adapters."""
+
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from tools_server.app import load_engine
+from tools_server.cli import output
+from tools_server.engine.types import Engine
+from tools_server.models import ModelStore
+from tools_server.settings import Settings, load_settings, setting_origins
+from tools_server.skills.catalog import Catalog, standard_dirs
+
+if TYPE_CHECKING:
+    from tools_server.evals.evaluation import Plan
+    from tools_server.evals.report import Report
+    from tools_server.evals.runner import Told
+
+__all__ = ["EXAMPLES", "evaluate_skill"]
+
+EXAMPLES = """\
+Examples:
+
+  tools-server skills eval classify
+
+  tools-server skills eval classify --data banking77 --split test --limit 500 --baselines
+
+  tools-server skills eval triage --data mine.jsonl --adapter 20260114-101500-1a2b3c4d --compare served
+"""
+
+STEPS = 20
+"""Lines that progress makes in a log, where there is no terminal for a bar."""
+
+
+def evaluate_skill(
+    name: Annotated[str, typer.Argument(metavar="SKILL", help="Name of the skill: `tools-server skills list`.")],
+    *,
+    model: Annotated[str | None, typer.Option("--model", help="Model to run; default: that of your settings.")] = None,
+    adapter: Annotated[
+        str,
+        typer.Option(
+            "--adapter", help="What to evaluate: `served`, `none`, `shipped`, a version, or a GGUF file of a LoRA."
+        ),
+    ] = "served",
+    compare: Annotated[
+        str | None,
+        typer.Option("--compare", help="What to compare it with, named alike; writes evidence for a promotion."),
+    ] = None,
+    base_sha256: Annotated[
+        str | None,
+        typer.Option("--base-sha256", help="Weights that an adapter FILE was trained on; default: the model's."),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option("--data", help="A data set, or a file of your own (JSON Lines, CSV). Default: the skill's own."),
+    ] = None,
+    split: Annotated[str, typer.Option("--split", help="Split of the data set.")] = "dev",
+    train: Annotated[
+        Path | None,
+        typer.Option("--train", help="Beside a file of your own: another one, for baselines to learn from."),
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=1, help="Only so many samples, evenly out of all.")
+    ] = None,
+    baselines: Annotated[
+        bool, typer.Option("--baselines", help="Also score the bare base, and methods without a language model.")
+    ] = False,
+    latency: Annotated[
+        bool, typer.Option("--latency/--no-latency", help="Time up to 50 calls one at a time as well.")
+    ] = True,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder for answers and reports; default: in the cache folder.")
+    ] = None,
+    write_card: Annotated[
+        bool, typer.Option("--write-card", help="Put the scores into the skill's card.json.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")] = False,
+    skills_dir: Annotated[
+        list[Path] | None, typer.Option("--skills-dir", help="Further folder of skill folders; may be repeated.")
+    ] = None,
+    config: Annotated[Path | None, typer.Option("--config", help="Settings file to read instead of your own.")] = None,
+) -> None:
+    """Score a skill's answers to samples, with 95 % intervals; compare two adapters on the same samples.
+
+    Answers are kept as they come: the same command goes on after an interruption.
+    """
+    flags = {"model": model, "skills_dirs": skills_dir or None}
+    settings = load_settings(flags, config=config)
+    output.log_to_stderr(settings.log_level, origin=setting_origins(flags, config=config)["log_level"])
+    store = ModelStore.from_settings(settings)
+    weights = store.serving(settings.model, tuned=settings.tuned).path  # first: without weights nothing can be asked
+    # What scores takes a second to import, which the other commands need not pay.
+    from tools_server.evals.evaluation import Plan, answer, answer_without_a_model, make_report  # noqa: PLC0415
+    from tools_server.evals.runner import TIMED_CALLS  # noqa: PLC0415
+    from tools_server.evals.samples import find_samples, metric_of  # noqa: PLC0415
+    from tools_server.evals.variants import Adapters, choose  # noqa: PLC0415
+
+    dirs, base = standard_dirs(settings), store.manifest(settings.model).sha256
+    skill = Catalog(dirs, adapters_dir=settings.adapters_dir).get(name)
+    adapters = Adapters(Catalog(dirs).get(name), skill, settings.adapters_dir, settings.model, base_sha256 or base)
+    samples = find_samples(data, split, skill, settings=settings, train=train).limited(limit)
+    plan = Plan(
+        skill=skill,
+        metric=metric_of(skill),
+        data=samples,
+        choice=choose(
+            adapters, adapter=adapter, compare=compare, bare=baselines, base_sha256=base, weights=weights.name
+        ),
+        folder=out or settings.cache_dir / "evaluations" / f"{name}-{samples.name}-{samples.split}-{settings.model}",
+    )
+    plan.check()
+
+    def load(own: Settings) -> Engine:
+        return load_engine(own, store)
+
+    try:
+        with _progress() as told:
+            others = answer_without_a_model(plan, told) if baselines else []
+            found = answer(plan, settings, load, timed=TIMED_CALLS if latency else 0, told=told)
+    except KeyboardInterrupt:
+        output.note(f"the answers so far are in {plan.folder}; the same command goes on from there")
+        raise
+    _finish(plan, make_report(plan, [*found, *others]), write_card=write_card, as_json=as_json)
+
+
+def _finish(plan: "Plan", report: "Report", *, write_card: bool, as_json: bool) -> None:
+    from tools_server.evals.card import write_card as put_card  # noqa: PLC0415 - as above
+    from tools_server.evals.report import EVIDENCE_FILE  # noqa: PLC0415 - as above
+
+    report.write(plan.folder)
+    card = put_card(report) if write_card else None
+    if as_json:
+        output.print_json({**report.as_json(), "folder": str(plan.folder), "card": str(card) if card else None})
+        return
+    data = report.data
+    title = f"{report.skill.name} on {report.model}: {len(data.samples):,} samples of {data.name}, split {data.split}"
+    for number, (columns, rows) in enumerate(report.tables()):
+        if number:
+            output.out.print()
+        output.print_table(columns, rows, title=None if number else title)
+    output.note("in brackets: 95 % intervals")
+    output.note(f"answers and reports: {plan.folder}")
+    if report.comparison is not None:
+        output.note(f"evidence for a promotion: {plan.folder / EVIDENCE_FILE}")
+    if card:
+        output.note(f"card: {card}")
+
+
+@contextmanager
+def _progress() -> Generator["Told"]:
+    """A bar on a terminal, else a line now and then; on stderr, so that stdout holds only the answer."""
+    if not sys.stderr.isatty():
+        last = ""
+
+        def note(done: int, total: int, what: str) -> None:
+            nonlocal last
+            step = f"{what} {done * STEPS // max(1, total)}"
+            if step != last:
+                output.note(f"[{done}/{total}] {what}")
+            last = step
+
+        yield note
+        return
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=output.err, transient=True) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda done, total, what: bar.update(task, completed=done, total=total, description=what)

@@ -1,0 +1,1 @@
+"""Evaluation: samples answered through the same `SkillRunner` as a client's call, scored with intervals."""

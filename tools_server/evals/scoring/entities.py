@@ -1,0 +1,63 @@
+"""Scores of entities: pairs of type and value, as many of each as the text has."""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+from tools_server.data.types import Sample
+from tools_server.evals.scoring.base import (
+    Data,
+    Scored,
+    binary,
+    counts,
+    f1,
+    normal,
+    payload,
+    precision_recall_f1,
+    quotient,
+    source_of,
+    stands,
+)
+from tools_server.evals.statistics import Measure
+
+__all__ = ["score_entities"]
+
+
+def score_entities(samples: Sequence[Sample], answers: Sequence[Data]) -> Scored:
+    """Score `entities`, a list of `{"type", "value"}`, as a multiset of (type, normalised value).
+
+    `f1`, `precision`, `recall` are micro; `exact_match` asks for the whole list; `unsupported` is the share of answered
+    values that do not occur in the text. The details have the F1 of each type.
+    """
+    table: list[tuple[int, int, int]] = []
+    exact: list[bool] = []
+    invented: list[tuple[int, int]] = []
+    by_type: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
+    for sample, answer in zip(samples, answers, strict=True):
+        wanted, given = _entities(sample.expected), _entities(answer)
+        parts = wanted & given, given - wanted, wanted - given
+        table.append((parts[0].total(), parts[1].total(), parts[2].total()))
+        exact.append(answer is not None and wanted == given)
+        source = source_of(sample)
+        values = [str(entity["value"]) for entity in _listed(answer)]
+        invented.append((sum(not stands(value, source) for value in values), len(values)))
+        for column, part in enumerate(parts):
+            for (kind, _), times in part.items():
+                by_type[kind][column] += times
+    scores = {kind: float(f1(counts([row], 3))[0]) for kind, row in sorted(by_type.items())}
+    return Scored(
+        [
+            *precision_recall_f1("", counts(table, 3), primary=True),
+            binary("exact_match", exact),
+            Measure("unsupported", "ratio", "lower", counts(invented, 2), quotient),
+        ],
+        {"f1_by_type": {kind: round(value, 4) for kind, value in scores.items()}},
+    )
+
+
+def _listed(data: Data) -> Sequence[Mapping[str, Any]]:
+    return cast("Sequence[Mapping[str, Any]]", payload(data).get("entities") or ())
+
+
+def _entities(data: Data) -> Counter[tuple[str, Any]]:
+    return Counter((str(entity["type"]), normal(entity["value"])) for entity in _listed(data))
