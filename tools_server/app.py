@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tools_server.bundled import bundled_dir
 from tools_server.calls.engine_gate import EngineGate
 from tools_server.calls.run_skill import SkillRunner
 from tools_server.engine.types import Engine
@@ -21,7 +20,7 @@ from tools_server.host.system import lower_priority
 from tools_server.models import ModelStore
 from tools_server.models.footprint import check_memory_limit
 from tools_server.settings import Settings
-from tools_server.skills.catalog import Catalog
+from tools_server.skills.catalog import Catalog, standard_dirs
 
 if TYPE_CHECKING:
     from tools_server.host.lifecycle import HostLink
@@ -89,7 +88,7 @@ def build_app(settings: Settings, *, engine_factory: EngineFactory | None = None
     Raises:
         SettingsError: this installation is incomplete.
     """
-    catalog = Catalog([bundled_dir("skills"), settings.config_dir / "skills", *settings.skills_dirs])
+    catalog = Catalog(standard_dirs(settings), adapters_dir=settings.adapters_dir)
     models = ModelStore.from_settings(settings)
     if engine_factory is None:
         engine_factory = partial(connect_engine if shares_engine(settings) else load_engine, settings, models)

@@ -7,7 +7,8 @@ from typing import Any, Literal
 import anyio
 from mcp import Client, types
 
-from tests.server.doubles import Runs, Skills
+from tests.server.doubles import Runs
+from tools_server.server import ports
 from tools_server.server.build import SkillServer, build_server
 
 Mode = Literal["auto", "legacy"]
@@ -16,8 +17,8 @@ MODES: tuple[Mode, ...] = ("auto", "legacy")
 
 @asynccontextmanager
 async def conversation(
-    skills: Skills,
-    runs: Runs | None = None,
+    skills: ports.Skills,
+    runs: ports.Runs | None = None,
     *,
     mode: Mode = "auto",
     message_handler: Any = None,

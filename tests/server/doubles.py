@@ -36,6 +36,7 @@ def make_skill(
         manifest=manifest,
         folder=Path("/skills") / name,
         digest=f"digest of {name}",
+        prompt_digest=f"prompt digest of {name}",
         arguments_schema={"type": "object"},
         output_schema=LABEL_OUTPUT,
         input_schema=TEXT_INPUT,

@@ -19,6 +19,7 @@ __all__ = [
     "remove",
     "remove_sealed",
     "sha256_of",
+    "sync_folder",
     "write_aside",
     "write_seal",
 ]
@@ -98,7 +99,7 @@ def place(finished: Path, target: Path) -> None:
     with finished.open("rb") as file:
         os.fsync(file.fileno())
     finished.replace(target)
-    _sync_folder(target.parent)
+    sync_folder(target.parent)
 
 
 def write_aside(target: Path, text: str) -> None:
@@ -113,10 +114,10 @@ def write_aside(target: Path, text: str) -> None:
         aside.replace(target)
     finally:
         aside.unlink(missing_ok=True)
-    _sync_folder(target.parent)
+    sync_folder(target.parent)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Make renames in a folder survive a power cut, where the system has a way to ask for it."""
     if os.name != "posix":
         return

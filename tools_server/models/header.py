@@ -4,13 +4,14 @@ Read here rather than with the `gguf` package, which builds an array per token o
 """
 
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from tools_server.errors import ModelLoadFailed
 
-__all__ = ["GgufHeader", "read_header"]
+__all__ = ["GgufHeader", "Preamble", "SkippedArray", "read_header", "read_preamble", "read_string", "unpack"]
 
 _MAGIC = b"GGUF"
 _SCALARS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?", 10: "<Q", 11: "<q", 12: "<d"}
@@ -43,7 +44,7 @@ def read_header(path: Path) -> GgufHeader:
     """
     try:
         with path.open("rb") as file:
-            values = _read_values(file)
+            values = read_preamble(file).values
     except (OSError, ValueError, OverflowError) as error:
         raise ModelLoadFailed(f"{path} is not a usable GGUF file: {error}.", "Give another file.") from error
     context = values.get(f"{values.get('general.architecture')}.context_length")
@@ -59,7 +60,7 @@ def read_header(path: Path) -> GgufHeader:
     )
 
 
-def _kv_values(values: dict[str, object]) -> int:
+def _kv_values(values: Mapping[str, object]) -> int:
     """Layers × KV heads × (key + value) numbers of a head; key and value are a head's share unless the file differs."""
 
     def number(name: str, otherwise: int) -> int:
@@ -76,56 +77,70 @@ def _kv_values(values: dict[str, object]) -> int:
 
 
 def _length(value: object) -> int:
-    return value.count if isinstance(value, _Array) else 0
+    return value.count if isinstance(value, SkippedArray) else 0
 
 
 @dataclass(frozen=True, slots=True)
-class _Array:
-    """An array that was skipped."""
+class SkippedArray:
+    """An array whose values were not read."""
 
     count: int
 
 
-def _read_values(file: IO[bytes]) -> dict[str, object]:
+@dataclass(frozen=True, slots=True)
+class Preamble:
+    """How many tensors a GGUF file claims to hold, and its keys with their values."""
+
+    tensors: int
+    values: Mapping[str, object]
+
+
+def read_preamble(file: IO[bytes]) -> Preamble:
+    """Read a GGUF file from its beginning to where the descriptions of its tensors begin.
+
+    Raises:
+        ValueError: it is no GGUF file of version 2 or 3, or is damaged.
+    """
     magic = file.read(4)
     if magic != _MAGIC:
         raise ValueError(f"it begins with {magic!r}, not with {_MAGIC!r}")
-    version, _tensors, keys = _unpack(file, "<IQQ")
+    version, tensors, keys = unpack(file, "<IQQ")
     if version not in (2, 3):
         raise ValueError(f"GGUF version {version} is unknown")
     if keys > _MOST_KEYS:
         raise ValueError(f"it claims {keys} keys")
     values: dict[str, object] = {}
     for _ in range(keys):
-        name = _string(file)
-        values[name] = _value(file, _unpack(file, "<I")[0])
-    return values
+        name = read_string(file)
+        values[name] = _value(file, unpack(file, "<I")[0])
+    return Preamble(tensors, values)
 
 
 def _value(file: IO[bytes], kind: int) -> object:
     if kind in _SCALARS:
-        return _unpack(file, _SCALARS[kind])[0]
+        return unpack(file, _SCALARS[kind])[0]
     if kind == _STRING:
-        return _string(file)
+        return read_string(file)
     if kind == _ARRAY:
-        return _Array(_skip_array(file))
+        return SkippedArray(_skip_array(file))
     raise ValueError(f"it holds a value of unknown type {kind}")
 
 
 def _skip_array(file: IO[bytes]) -> int:
-    kind, count = _unpack(file, "<IQ")
+    kind, count = unpack(file, "<IQ")
     if kind in _SCALARS:
         file.seek(count * struct.calcsize(_SCALARS[kind]), 1)
     elif kind == _STRING:
         for _ in range(count):
-            file.seek(_unpack(file, "<Q")[0], 1)
+            file.seek(unpack(file, "<Q")[0], 1)
     else:
         raise ValueError(f"it holds an array of unknown type {kind}")
     return count
 
 
-def _string(file: IO[bytes]) -> str:
-    length = _unpack(file, "<Q")[0]
+def read_string(file: IO[bytes]) -> str:
+    """Read a string behind its length. Raises ValueError where the file ends too early."""
+    length = unpack(file, "<Q")[0]
     if length > _LONGEST_STRING:
         raise ValueError(f"it claims a string of {length} bytes")
     raw = file.read(length)
@@ -134,7 +149,8 @@ def _string(file: IO[bytes]) -> str:
     return raw.decode("utf-8")
 
 
-def _unpack(file: IO[bytes], layout: str) -> tuple[int, ...]:
+def unpack(file: IO[bytes], layout: str) -> tuple[int, ...]:
+    """Read numbers in the layout of `struct`. Raises ValueError where the file ends too early."""
     raw = file.read(struct.calcsize(layout))
     if len(raw) != struct.calcsize(layout):
         raise ValueError("it ends in the middle of its header")

@@ -1,0 +1,1 @@
+"""Training: labelled samples become a LoRA adapter, which serves once it has won on held-out samples."""
