@@ -8,16 +8,18 @@ MODEL      ?= qwen2.5-coder-1.5b-instruct
 SMALL      := smollm2-135m-instruct
 LARGE      := qwen2.5-coder-1.5b-instruct
 UV_VERSION := 0.13.8
+TORCH      := 2.13.0
 
 UV         := .uv/bin/uv
 BIN        := .venv/bin
 UV_STAMP   := .uv/uv-$(UV_VERSION)
 VENV_STAMP := .venv/synced
 NPM_STAMP  := .cache/clients/installed
+EXTRAS     := .venv/extras.txt
 ARGS       ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup model try test test-native test-clients test-large lint format check bench bench-server bench-neighbour docs build clean
+.PHONY: help setup setup-train model try test test-native test-train test-clients test-large lint format check bench bench-server bench-neighbour docs build clean
 
 help:  ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,10 +38,21 @@ $(VENV_STAMP): $(UV_STAMP) pyproject.toml uv.lock
 	  echo "Debian, Ubuntu: apt install build-essential cmake · Fedora: dnf install gcc-c++ cmake · macOS: xcode-select --install && brew install cmake" >&2; \
 	  exit 1; }; done
 	@echo "Installing the locked dependencies (the first time, compiling llama.cpp takes some minutes) …"
-	$(UV) sync --locked --python $(PYTHON)
+	$(UV) sync --locked --inexact --python $(PYTHON)
 	@touch $@
 
 setup: $(VENV_STAMP)  ## virtual environment with the locked dependencies
+
+# Torch comes through pip, which knows the user's own index and wheels, and so the CPU build where there is one; all else is
+# locked. It lies beside what `make setup` syncs and is left alone by it.
+$(EXTRAS): $(VENV_STAMP)
+	@echo "Installing what training and evaluation need (torch: some hundred MB) …"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "torch==$(TORCH)"
+	$(UV) export --locked --quiet --no-hashes --no-emit-project --no-default-groups --extra train --extra evals --prune torch -o $@.part
+	$(UV) pip install --quiet --python $(BIN)/python --no-deps -r $@.part
+	@mv $@.part $@
+
+setup-train: $(EXTRAS)  ## what `tools-server train` and `skills eval` need besides: torch, peft, scikit-learn
 
 model: setup  ## download and verify MODEL (default: qwen2.5-coder-1.5b-instruct)
 	@$(BIN)/tools-server models pull $(MODEL) >/dev/null
@@ -60,6 +73,10 @@ $(NPM_STAMP): tests/clients/package.json
 	cp tests/clients/package.json .cache/clients/package.json
 	cd .cache/clients && npm install --no-audit --no-fund --no-package-lock --loglevel=error
 	@touch $@
+
+test-train: $(EXTRAS)  ## only the tests that train and evaluate (tests/training)
+	@$(BIN)/tools-server models pull $(SMALL) >/dev/null
+	$(BIN)/python -m pytest tests/training tests/unit/training tests/unit/evals tests/unit/data $(ARGS)
 
 test-clients: setup $(NPM_STAMP)  ## drive real MCP clients from npm (no account, no model service needed)
 	@$(BIN)/tools-server models pull $(SMALL) >/dev/null
@@ -89,21 +106,21 @@ CLIENTS :=
 CHECKED := not clients and not large
 endif
 
-check: lint $(CLIENTS)  ## what CI runs: lint, then all tests (with npm clients where npm is installed)
+check: $(EXTRAS) lint $(CLIENTS)  ## what CI runs: lint, then all tests (with npm clients where npm is installed)
 	$(if $(CLIENTS),,@echo "npm is not installed: the tests with real clients are left out.")
 	@$(BIN)/tools-server models pull $(SMALL) >/dev/null
 	$(BIN)/python -m pytest -m "$(CHECKED)" $(ARGS)
 
 bench: setup  ## compare with a bare llama.cpp loop and with Outlines (ARGS="--model …")
-	$(UV) sync --locked --python $(PYTHON) --group bench
+	$(UV) sync --locked --inexact --python $(PYTHON) --group bench
 	$(BIN)/python -m bench $(ARGS)
 
 bench-server: setup  ## compare with llama.cpp's own programs, which are built first (ARGS="--as bf16 …")
-	$(UV) sync --locked --python $(PYTHON) --group bench
+	$(UV) sync --locked --inexact --python $(PYTHON) --group bench
 	$(BIN)/python -m bench --only server,ceiling,clients $(ARGS)
 
 bench-neighbour: setup  ## measure calls beside busy compilers, and the compilers beside calls
-	$(UV) sync --locked --python $(PYTHON) --group bench
+	$(UV) sync --locked --inexact --python $(PYTHON) --group bench
 	$(BIN)/python -m bench --only neighbour $(ARGS)
 
 docs: setup  ## regenerate docs/errors.md, docs/settings.md and docs/cli.md

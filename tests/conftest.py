@@ -1,4 +1,4 @@
-"""No test meets the engine host of the person who runs it, and none leaves one behind."""
+"""No test meets the engine host or the adapters of the person who runs it, and none leaves a host behind."""
 
 import os
 import shutil
@@ -16,15 +16,17 @@ _VARIABLE = f"{ENV_PREFIX}RUNTIME_DIR"
 @pytest.fixture(scope="session", autouse=True)
 def _hosts_of_their_own() -> Iterator[None]:
     folder = Path(tempfile.mkdtemp(prefix="ts-"))  # short, as the path of a socket must be
-    before = os.environ.get(_VARIABLE)
-    os.environ[_VARIABLE] = str(folder)
+    own = {_VARIABLE: str(folder), f"{ENV_PREFIX}ADAPTERS_DIR": str(folder / "adapters")}
+    before = {variable: os.environ.get(variable) for variable in own}
+    os.environ.update(own)
     try:
         yield
     finally:
-        if before is None:
-            del os.environ[_VARIABLE]
-        else:
-            os.environ[_VARIABLE] = before
+        for variable, value in before.items():
+            if value is None:
+                del os.environ[variable]
+            else:
+                os.environ[variable] = value
         if any(folder.glob("*.pid")):
             from tools_server.host.lifecycle import stop  # noqa: PLC0415 - rarely needed
             from tools_server.host.paths import HostPaths  # noqa: PLC0415

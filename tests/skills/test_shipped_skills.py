@@ -1,6 +1,7 @@
 """Every folder in skills/ and examples/skills/ loads, renders and bounds its answers; its samples fit its schemas."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,8 @@ import anyio
 import pytest
 from jsonschema import Draft202012Validator
 
+from tools_server.calls.redact import located
+from tools_server.engine.words import borders, occurrences
 from tools_server.skills.catalog import Catalog
 from tools_server.skills.folder import skill_folders
 from tools_server.skills.interface import Common
@@ -57,7 +60,7 @@ each = pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name
 
 
 def test_the_promised_skills_ship():
-    assert {folder.name for folder in BUNDLED} == {"summarise", "classify", "extract"}
+    assert {folder.name for folder in BUNDLED} == {"banking_intent", "classify", "extract", "find_pii", "summarise"}
 
 
 @each
@@ -141,6 +144,35 @@ def test_expected_data_is_valid_against_the_samples_own_fields():
         assert sample["expected"]["data"].keys() == fields["properties"].keys()
 
 
+def is_copy(value: str, text: str) -> bool:
+    return next(occurrences(value, text, borders(text)), None) is not None
+
+
+def test_what_is_expected_of_extract_can_be_copied_from_the_text():
+    for sample in samples(ROOT / "skills" / "extract"):
+        for name, field in sample["input"]["fields"]["properties"].items():
+            value = sample["expected"]["data"][name]
+            if isinstance(value, str) and "enum" not in field:
+                assert is_copy(value, sample["input"]["text"]), value
+
+
+def test_what_is_expected_of_find_pii_is_copied_and_in_the_order_of_the_text():
+    for sample in samples(ROOT / "skills" / "find_pii"):
+        text, entities = sample["input"]["text"], sample["expected"]["entities"]
+        places = located(entities, text)
+        assert [place["value"] for place in places] == [entity["value"] for entity in entities]
+        assert [place["start"] for place in places] == sorted(place["start"] for place in places)
+        assert all(is_copy(entity["value"], text) for entity in entities)
+
+
+def test_the_types_that_the_prompt_of_find_pii_names_are_those_of_its_schema():
+    skill = load(ROOT / "skills" / "find_pii")
+    entity = skill.output_schema["properties"]["entities"]["items"]["properties"]
+    instructions = render(skill, {}, "x").messages[0].content[0].text
+    named = instructions.partition("Types: ")[2].partition(".\n")[0]
+    assert re.sub(r" \([^)]*\)", "", named).split(", ") == entity["type"]["enum"]
+
+
 def test_classify_asks_about_one_label_after_the_shared_text():
     skill = load(ROOT / "skills" / "classify")
     arguments = {"labels": ["food", {"name": "staff", "description": "who works there"}], "multi_label": True}
@@ -163,7 +195,7 @@ def test_summarise_puts_max_words_and_focus_into_the_prompt():
     assert "at most 80 words" in plain.messages[0].content[0].text
 
 
-@pytest.mark.parametrize("name", ["summarise", "classify", "extract"])
+@pytest.mark.parametrize("name", ["summarise", "classify", "extract", "find_pii"])
 def test_the_prose_of_a_bundled_skill_is_there_for_agents(name: str):
     assert load(ROOT / "skills" / name).prose.startswith("# ")
 

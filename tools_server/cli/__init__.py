@@ -21,7 +21,9 @@ __all__ = ["main"]
 COMMANDS = {
     "serve": "Serve the skills as MCP tools over stdio.",
     "run": "Run one skill on files or on standard input.",
-    "skills": "List, show, check and create skill folders.",
+    "skills": "List, show, check, create and evaluate skill folders, and manage their adapters.",
+    "train": "Train an adapter for a skill on this machine.",
+    "data": "List, show, check and download data for evaluation and training.",
     "models": "List, download, verify and add models.",
     "host": "Look at the engine host that all sessions share, and end it.",
     "doctor": "Check model, skills, threads and memory, and say what to do.",

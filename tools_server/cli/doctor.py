@@ -144,6 +144,9 @@ def check_skills(application: App) -> Check:
         )
     if not snapshot.skills:
         return Check("skills", "failed", "none", "Install tools-server again, or add a folder with `skills_dirs`.")
+    if snapshot.warnings:
+        found = f"{names}; {' '.join(snapshot.warnings)}"
+        return Check("skills", "warning", found, "`tools-server skills adapters list` shows every version.")
     return Check("skills", "ok", names)
 
 

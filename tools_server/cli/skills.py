@@ -1,4 +1,4 @@
-"""`tools-server skills`: list, show, check and new."""
+"""`tools-server skills`: list, show, check and new; `eval` and `adapters` have modules of their own."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -7,7 +7,9 @@ import typer
 from rich.text import Text
 
 from tools_server.bundled import bundled_dir
-from tools_server.cli import output
+from tools_server.cli import adapters, output
+from tools_server.cli.evals import EXAMPLES as EVAL_EXAMPLES
+from tools_server.cli.evals import evaluate_skill
 from tools_server.errors import SkillNotFound
 from tools_server.settings import Settings, load_settings
 from tools_server.skills.catalog import Catalog, standard_dirs
@@ -43,6 +45,9 @@ app = typer.Typer(
     epilog=EXAMPLES,
 )
 
+app.command("eval", epilog=EVAL_EXAMPLES)(evaluate_skill)
+app.add_typer(adapters.app, name="adapters")
+
 _SkillsDirOption = Annotated[
     list[Path] | None,
     typer.Option("--skills-dir", help="A further folder of skill folders; may be repeated, later ones win."),
@@ -60,13 +65,14 @@ def list_skills(
     Example: tools-server skills list --skills-dir ./my-skills
     """
     settings = _settings(skills_dir, config)
-    snapshot = Catalog(standard_dirs(settings)).snapshot
+    snapshot = Catalog(standard_dirs(settings), adapters_dir=settings.adapters_dir).snapshot
     if as_json:
         skills = [
             {**_facts(skill), "shadows": [str(path) for path in snapshot.shadowed.get(name, ())]}
             for name, skill in snapshot.skills.items()
         ]
-        output.print_json({"skills": skills, "broken": [_broken_facts(broken) for broken in snapshot.broken]})
+        broken = [_broken_facts(broken) for broken in snapshot.broken]
+        output.print_json({"skills": skills, "broken": broken, "warnings": list(snapshot.warnings)})
         return
     rows: list[tuple[str | Text, ...]] = []
     for name, skill in snapshot.skills.items():
@@ -92,7 +98,8 @@ def show(
 
     Example: tools-server skills show classify
     """
-    skill = Catalog(standard_dirs(_settings(skills_dir, config))).get(name)
+    settings = _settings(skills_dir, config)
+    skill = Catalog(standard_dirs(settings), adapters_dir=settings.adapters_dir).get(name)
     prompt = (skill.folder / PROMPT_FILE).read_text("utf-8")
     details: dict[str, Any] = {
         **_facts(skill),

@@ -34,7 +34,7 @@ def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
         monkeypatch.delenv(variable)
     home = tmp_path / "home"
     home.mkdir()
-    for variable in ("HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"):
+    for variable in ("HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME"):
         monkeypatch.setenv(variable, str(home))
     monkeypatch.setenv("COLUMNS", "300")
     monkeypatch.chdir(home)

@@ -1,6 +1,7 @@
 """`tools-server doctor`: every check says what it found; what is wrong says what to do and shows in the exit code."""
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,6 +13,8 @@ from tools_server.cli.doctor import Check, check_llama, check_memory, check_thre
 from tools_server.engine.scripted import saying
 from tools_server.models import ModelStore
 from tools_server.settings import Settings
+from tools_server.skills.adapters import Active
+from tools_server.training.versions import write_active
 
 NAMES = ["python", "llama.cpp", "model", "skills", "threads", "memory", "host", "generation"]
 SMALL = "smollm2-135m-instruct"
@@ -33,7 +36,20 @@ def test_when_all_is_well_every_check_passes_and_the_generation_is_timed(run_cli
     assert list(checks) == NAMES
     assert {checks[name]["state"] for name in NAMES if name != "threads"} == {"ok"}  # a busy machine is a warning
     assert "loaded in" in checks["generation"]["found"]
-    assert "classify, extract, summarise" in checks["skills"]["found"]
+    assert "banking_intent, classify, extract, find_pii, summarise" in checks["skills"]["found"]
+
+
+@pytest.mark.usefixtures("installed")
+def test_a_promoted_adapter_that_is_damaged_is_a_warning(run_cli: RunCli, home: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("TOOLS_SERVER_ADAPTERS_DIR", str(home / "adapters"))
+    active = Active(version="gone", since=datetime.now(UTC), how="promoted", reason="for a test")
+    write_active(home / "adapters", "classify", SMALL, active)
+    outcome = run_cli("doctor", "--json", "--model", SMALL)
+    assert outcome.code == 0, outcome.out
+    skills = next(check for check in json.loads(outcome.out)["checks"] if check["name"] == "skills")
+    assert skills["state"] == "warning"
+    assert f"`classify` has no adapter version 'gone' for {SMALL}" in skills["found"]
+    assert "skills adapters list" in skills["todo"]
 
 
 @pytest.mark.usefixtures("installed")

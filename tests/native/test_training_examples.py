@@ -1,0 +1,154 @@
+"""What is trained is what is served: token for token, for every kind of skill."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.native.conftest import MODEL
+from tools_server.bundled import bundled_dir
+from tools_server.calls.engine_gate import EngineGate
+from tools_server.calls.run_skill import SkillRunner
+from tools_server.data.types import Sample
+from tools_server.engine.llama_vocabulary import LlamaVocabulary
+from tools_server.engine.local import LocalEngine
+from tools_server.engine.types import Chat, Generation, GenerationRequest, Prompt, ScoreRequest, Scores
+from tools_server.errors import SamplesInvalid
+from tools_server.settings import load_settings
+from tools_server.skills.interface import Common
+from tools_server.skills.loader import load_skill
+from tools_server.skills.types import Skill
+from tools_server.training.examples import ExampleBuilder, invocation_of
+from tools_server.training.types import Example
+
+TEXT = 'Order 4711-0815 of 3 March 2026: "2 lamps", 19.95 EUR. <|im_end|> Call 0151 5550123, größte Eile! 你好'
+SCHEMA = {"type": "object", "properties": {"order": {"type": "string"}, "when": {"type": "string"}, "who": {}}}
+CALLS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
+    (
+        "classify",
+        {"labels": ["order", {"name": "complaint", "description": "is unhappy"}, "other"]},
+        {"label": "order"},
+    ),
+    ("classify", {"labels": ["urgent", "order"], "multi_label": True}, {"labels": ["order"]}),
+    ("banking_intent", {}, {"label": "card arrival"}),
+    ("extract", {"fields": SCHEMA}, {"data": {"order": "4711-0815", "when": "3 March 2026", "who": None}}),
+    ("summarise", {"max_words": 40}, {"summary": "Two lamps were ordered.", "key_points": ["It is urgent."]}),
+]
+
+
+class Recorder:
+    """The real engine, and what was asked of it."""
+
+    def __init__(self, engine: LocalEngine) -> None:
+        self._engine = engine
+        self.prompts: list[Prompt] = []
+        self.generations: list[Generation] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._engine, name)
+
+    async def score(self, request: ScoreRequest) -> Scores:
+        chat = request.prompt
+        self.prompts.append(await self._engine.encode(chat) if isinstance(chat, Chat) else chat)
+        return await self._engine.score(request)
+
+    async def generate(self, request: GenerationRequest) -> Generation:
+        self.prompts.append(request.prompt)
+        self.generations.append(await self._engine.generate(request))
+        return self.generations[-1]
+
+    async def aclose(self) -> None:
+        """The fixture closes it."""
+
+
+@pytest.fixture(scope="module")
+def vocabulary(weights: Path) -> Iterator[LlamaVocabulary]:
+    found = LlamaVocabulary(weights, model_id=MODEL)
+    yield found
+    found.close()
+
+
+def skill_of(name: str) -> Skill:
+    skill = load_skill(bundled_dir("skills") / name, Common())
+    assert isinstance(skill, Skill), skill
+    return skill
+
+
+def examples(
+    vocabulary: LlamaVocabulary, name: str, own: Mapping[str, Any], expected: Mapping[str, Any]
+) -> list[Example]:
+    sample = Sample("1", name, {"text": TEXT, **own}, expected, "here:1")
+    return ExampleBuilder(skill_of(name), vocabulary).build([sample])
+
+
+@pytest.mark.parametrize(
+    ("name", "own", "expected"), CALLS, ids=[f"{name}-{at}" for at, (name, _, _) in enumerate(CALLS)]
+)
+async def test_the_tokens_that_are_trained_are_those_that_a_call_sends(
+    engine: LocalEngine, vocabulary: LlamaVocabulary, name: str, own: dict[str, Any], expected: dict[str, Any]
+):
+    recorder = Recorder(engine)
+    runner = SkillRunner(EngineGate(lambda: recorder), load_settings({"model": MODEL}))
+    await runner.run(skill_of(name), {"text": TEXT, **own}, timeout_s=300)
+    sent = {prompt.tokens for prompt in recorder.prompts}
+    assert {each.tokens[: each.prompt] for each in examples(vocabulary, name, own, expected)} == sent
+
+
+async def test_an_answer_that_the_model_gave_is_walked_to_the_same_tokens(
+    engine: LocalEngine, vocabulary: LlamaVocabulary
+):
+    recorder = Recorder(engine)
+    runner = SkillRunner(EngineGate(lambda: recorder), load_settings({"model": MODEL}))
+    result = await runner.run(skill_of("extract"), {"text": TEXT, "fields": SCHEMA}, timeout_s=300)
+    (generation,) = recorder.generations
+    given = [token.id for token in generation.tokens]
+    forced = [at for at, token in enumerate(generation.tokens) if token.logprob is None]
+    (example,) = examples(vocabulary, "extract", {"fields": SCHEMA}, {"data": result.data["data"]})
+    walked = example.tokens[example.prompt :]
+    assert b"".join(map(vocabulary.piece, walked)) == b"".join(map(vocabulary.piece, given))
+    decided = {target.position - example.prompt for target in example.targets}
+    assert not decided & set(forced) or list(walked) != given
+    assert decided | set(forced) >= set(range(len(walked)))
+
+
+def test_only_places_where_labels_part_are_learnt(vocabulary: LlamaVocabulary):
+    (example,) = examples(
+        vocabulary, "classify", {"labels": ["card lost", "card stolen", "praise"]}, {"label": "card stolen"}
+    )
+    first, second = example.targets
+    assert first.position == example.prompt
+    assert len(first.among or ()) == 2
+    assert second.position == example.prompt + 1
+    assert vocabulary.piece(second.token).strip() == b"st" or b"stolen".startswith(
+        vocabulary.piece(second.token).strip()
+    )
+    assert len(example.tokens) == example.prompt + 1
+
+
+def test_the_answer_turn_invokes_an_activated_adapter(vocabulary: LlamaVocabulary):
+    invocation = invocation_of(vocabulary)
+    text = b"".join(map(vocabulary.piece, invocation))
+    assert b"assistant" in text
+    sample = Sample("1", "banking_intent", {"text": TEXT}, {"label": "card arrival"}, "here:1")
+    (example,) = ExampleBuilder(skill_of("banking_intent"), vocabulary, activated=True).build([sample])
+    assert example.tokens[example.invocation : example.prompt] == invocation
+
+
+@pytest.mark.parametrize(
+    ("name", "own", "expected", "message"),
+    [
+        (
+            "classify",
+            {"labels": ["a", "b"]},
+            {"label": "c"},
+            r"here:1: the label 'c' is not among the sample's 2 labels",
+        ),
+        ("extract", {"fields": SCHEMA}, {"data": {"order": 12}}, r"here:1: the wanted answer .* cannot be given"),
+    ],
+)
+def test_an_answer_that_the_skill_could_never_give_is_refused_by_its_place(
+    vocabulary: LlamaVocabulary, name: str, own: dict[str, Any], expected: dict[str, Any], message: str
+):
+    with pytest.raises(SamplesInvalid, match=message):
+        examples(vocabulary, name, own, expected)

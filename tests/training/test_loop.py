@@ -1,0 +1,172 @@
+"""The loop on a model of two tiny layers: what it computes, how it goes on after a kill, what it says when it fails."""
+
+import itertools
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tools_server.errors import TrainingDiverged, TrainingFailed, TrainingInterrupted
+from tools_server.training.checkpoint import State, read
+from tools_server.training.loop import CHECKPOINT, Trainer, plan_steps
+from tools_server.training.lora import adapter_state, attach
+from tools_server.training.objective import Objective
+from tools_server.training.packing import Row, collate, pack
+from tools_server.training.types import Example, Hyperparameters, Progress, Target
+
+torch: Any = pytest.importorskip("torch")
+transformers: Any = pytest.importorskip("transformers")
+
+VOCABULARY = 64
+PREFIX = tuple(range(40, 52))
+HYPER = Hyperparameters(
+    rank=4, learning_rate=1e-2, epochs=4, batch_samples=8, row_tokens=64, rows=2, dropout=0.2, evaluations=4
+).resolved(1000)
+
+
+def tiny(hyper: Hyperparameters = HYPER) -> tuple[Any, Objective]:
+    torch.manual_seed(7)
+    torch.set_num_threads(1)
+    config = transformers.LlamaConfig(
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        vocab_size=VOCABULARY,
+        tie_word_embeddings=True,
+    )
+    model, activation = attach(transformers.LlamaForCausalLM(config), hyper)
+    return model, Objective(model, activation, activated=hyper.kind == "alora")
+
+
+def sample(word: int, *, free: bool = False, invocation: int = 0) -> Example:
+    """Two words, and which of two labels goes with the first one: odd or even."""
+    prompt = (*PREFIX, word, word + 1, 30)
+    label = 60 + word % 2
+    targets = [Target(len(prompt), label, None if free else (60, 61))]
+    return Example(prompt, len(prompt), tuple(targets), invocation)
+
+
+def run(folder: Path, state: State, *, hyper: Hyperparameters = HYPER, **options: Any):
+    model, objective = tiny(hyper)
+    torch.manual_seed(hyper.seed)
+    trainer = Trainer(
+        model,
+        objective,
+        train=options.pop("train", [sample(word) for word in range(25)]),
+        dev=[sample(word) for word in (3, 8, 13)],
+        folder=folder,
+        told=options.pop("told", lambda _: None),
+        **options,
+    )
+    return trainer.run(state)
+
+
+def fresh(hyper: Hyperparameters = HYPER) -> State:
+    return State("tiny", hyper, plan_steps([sample(word) for word in range(25)], hyper))
+
+
+def test_packed_samples_give_the_losses_and_gradients_of_samples_one_by_one():
+    model, objective = tiny()
+    model.eval()
+    samples = [sample(word, free=word % 2 == 0) for word in range(9)]
+
+    def gradients(rows: list[list[Row]]) -> tuple[float, list[Any]]:
+        model.zero_grad()
+        total = sum(objective(collate(some)).total for some in rows)
+        total.backward()
+        return float(total.detach()), [value.grad.clone() for value in model.parameters() if value.requires_grad]
+
+    with torch.autocast("cpu", enabled=False):
+        packed, ours = gradients([pack(samples, 64, "0")])
+        alone, theirs = gradients([[Row((each,), 0)] for each in samples])
+    assert packed == pytest.approx(alone, rel=2e-2)  # bfloat16 inside
+    for one, other in zip(ours, theirs, strict=True):
+        assert torch.allclose(one, other, atol=0.05 * float(other.abs().max()) + 1e-6)
+
+
+def test_it_learns_what_the_samples_have_in_common(tmp_path: Path):
+    told: list[Progress] = []
+    eager = replace(HYPER, learning_rate=3e-2, dropout=0.0, patience=9)
+    few = [sample(word) for word in (3, 8, 13, 20)]
+    result = run(tmp_path, State("tiny", eager, 60), hyper=eager, told=told.append, train=few)
+    assert result.history[-1]["dev_loss"] < 0.5 < told[0].loss
+    assert told[-1].step == told[-1].steps == result.steps
+    assert [each.step for each in told] == list(range(1, result.steps + 1))
+    assert told[-1].seconds_left == 0
+
+
+def test_a_run_that_was_killed_and_resumed_ends_with_the_same_weights(tmp_path: Path):
+    whole = run(tmp_path, fresh()).adapter
+    (tmp_path / CHECKPOINT).unlink()
+    calls = itertools.count()
+    with pytest.raises(TrainingInterrupted, match="Stopped after step 6 of"):
+        run(tmp_path, fresh(), should_stop=lambda: next(calls) >= 5)
+    resumed = run(tmp_path, read(tmp_path / CHECKPOINT, "tiny")).adapter
+    assert whole.keys() == resumed.keys()
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_the_weights_with_the_lowest_loss_on_dev_are_kept_and_a_hopeless_run_ends_early(tmp_path: Path):
+    wild = replace(HYPER, learning_rate=3.0, epochs=40, evaluations=40, patience=2)
+    result = run(tmp_path, fresh(wild), hyper=wild)
+    losses = {each["step"]: each["dev_loss"] for each in result.history}
+    assert result.stopped_early
+    assert losses[result.best_step] == min(losses.values()) == result.best_loss
+
+
+def test_a_loss_that_is_no_number_ends_the_run_and_says_what_to_lower(tmp_path: Path):
+    model, objective = tiny()
+    for name, value in model.named_parameters():
+        if "lora_B" in name:
+            value.data.fill_(float("nan"))
+    trainer = Trainer(
+        model, objective, train=[sample(word) for word in range(9)], dev=[], folder=tmp_path, told=lambda _: None
+    )
+    with pytest.raises(TrainingDiverged, match=r"The loss is nan at step 1 of \d+.*\n?.*Lower --learning-rate"):
+        trainer.run(fresh())
+
+
+def test_a_checkpoint_of_another_run_or_a_damaged_one_is_refused(tmp_path: Path):
+    run(tmp_path, fresh())
+    with pytest.raises(TrainingFailed, match="belongs to another run"):
+        read(tmp_path / CHECKPOINT, "another")
+    content = (tmp_path / CHECKPOINT).read_bytes()
+    (tmp_path / CHECKPOINT).write_bytes(content[: len(content) // 2])
+    with pytest.raises(TrainingFailed, match="cannot be read"):
+        read(tmp_path / CHECKPOINT, "tiny")
+
+
+def test_an_activated_adapter_changes_nothing_before_its_invocation():
+    model, objective = tiny(replace(HYPER, kind="alora", dropout=0.0))
+    for name, value in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(value, std=0.5)
+    model.eval()
+    at = len(PREFIX) + 2
+
+    def hidden(invocation: int) -> Any:
+        seen: list[Any] = []
+        handle = model.get_base_model().model.register_forward_hook(lambda *args: seen.append(args[2][0]))
+        with torch.no_grad():
+            objective(collate(pack([sample(5, invocation=invocation)], 64, "0")))
+        handle.remove()
+        return seen[0][0].float()
+
+    never = hidden(len(PREFIX) + 3)  # acts from behind the last token on: nowhere
+    acting = hidden(at)
+    assert torch.equal(never[:at], acting[:at])
+    assert not torch.allclose(never[at:], acting[at:], atol=1e-2)
+
+
+def test_parameters_of_the_base_stay_as_they_are(tmp_path: Path):
+    model, objective = tiny()
+    before = {name: value.clone() for name, value in model.named_parameters() if not value.requires_grad}
+    trainer = Trainer(
+        model, objective, train=[sample(word) for word in range(9)], dev=[], folder=tmp_path, told=lambda _: None
+    )
+    trainer.run(fresh())
+    assert all(torch.equal(before[name], value) for name, value in model.named_parameters() if name in before)
+    assert set(adapter_state(model)) == {name for name, value in model.named_parameters() if value.requires_grad}

@@ -1,0 +1,172 @@
+"""From samples to a version that serves, on the small real model; and what is refused on the way."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.training.conftest import MODEL
+from tools_server.app import build_app
+from tools_server.bundled import bundled_dir
+from tools_server.cli.train import parse_budget
+from tools_server.errors import DataInvalid, SamplesInvalid, TrainingFailed
+from tools_server.settings import Settings, load_settings
+from tools_server.skills.adapters import find_version
+from tools_server.skills.interface import Common
+from tools_server.skills.loader import load_skill
+from tools_server.skills.types import Skill
+from tools_server.training.plan import read_plan
+from tools_server.training.sources import gather_data, parse_source
+from tools_server.training.train import Options, run_training
+from tools_server.training.types import Hyperparameters, Progress
+
+QUICK = Hyperparameters(rank=4, batch_samples=8, rows=4, row_tokens=128, epochs=2, evaluations=2, learning_rate=2e-3)
+COLOURS = {
+    "red": ("tomato", "blood", "fire engine"),
+    "blue": ("sky", "sea", "sapphire"),
+    "green": ("grass", "leaf", "frog"),
+}
+
+
+@pytest.fixture
+def skill(tmp_path: Path) -> Skill:
+    """A skill with three fixed labels that mean what the model would not guess."""
+    folder = tmp_path / "skills" / "colour"
+    shutil.copytree(bundled_dir("skills") / "banking_intent", folder)
+    shutil.rmtree(folder / "evals")
+    manifest = (folder / "skill.toml").read_text("utf-8").replace("banking_intent", "colour")
+    (folder / "skill.toml").write_text(manifest)
+    (folder / "SKILL.md").unlink()
+    (folder / "training.toml").write_text('train = ["samples.jsonl"]\n')
+    schema = {
+        "type": "object",
+        "properties": {"label": {"enum": list(COLOURS)}},
+        "required": ["label"],
+        "additionalProperties": False,
+    }
+    (folder / "output.schema.json").write_text(json.dumps(schema))
+    found = load_skill(folder, Common())
+    assert isinstance(found, Skill), found
+    return found
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return load_settings(
+        {
+            "model": MODEL,
+            "in_process": True,
+            "skills_dirs": (tmp_path / "skills",),
+            "adapters_dir": tmp_path / "adapters",
+            "context_tokens": 2048,
+        }
+    )
+
+
+def write_samples(path: Path, *, leave_out: str = "") -> Path:
+    rows = [
+        {"text": f"{start} {thing}{end}", "expected": {"label": colour}}
+        for colour, things in COLOURS.items()
+        if colour != leave_out
+        for thing in things
+        for start in ("The", "One", "Some")
+        for end in ("", "!", ", please")
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def data_of(skill: Skill, settings: Settings, *paths: Path):
+    return gather_data(skill, [parse_source(str(path)) for path in paths], [], settings, seed=0)
+
+
+async def test_samples_become_a_version_that_serves_what_was_learnt(skill: Skill, settings: Settings, tmp_path: Path):
+    data = data_of(skill, settings, write_samples(tmp_path / "samples.jsonl"))
+    told: list[Progress] = []
+    out = tmp_path / "run"
+    outcome = run_training(
+        skill, data, settings, QUICK, Options(threads=2, folder=out), told=told.append, said=lambda _: None
+    )
+    assert outcome.proof.adapter.kl_max < 1e-4 < outcome.proof.effect.kl_max
+    assert told[-1].dev_loss is not None
+    assert not out.exists()  # nothing is left of a run that ended
+    version = find_version(settings.adapters_dir, skill.name, MODEL, outcome.version.name)
+    origin = version.provenance
+    assert (origin.kind, origin.rank, origin.seed, origin.prompt_digest) == ("lora", 4, 0, skill.prompt_digest)
+    assert [(use.dataset, use.records) for use in origin.data] == [(str(tmp_path / "samples.jsonl"), 81)]
+    assert origin.scores["kl_to_torch"] < 1e-4
+
+    app = build_app(settings)
+    try:
+        bare = await app.runner.run(skill, {"text": "Many tomato"})
+        trained = replace(skill, adapters={MODEL: version.adapter})
+        learnt = await app.runner.run(trained, {"text": "Many tomato"})
+    finally:
+        await app.gate.aclose()
+    assert learnt.data["label"] == "red"
+    assert learnt.data["scores"]["red"] > bare.data["scores"]["red"]
+
+
+def test_a_label_without_samples_is_named_before_anything_is_trained(skill: Skill, settings: Settings, tmp_path: Path):
+    with pytest.raises(TrainingFailed, match="1 of the 3 labels of `colour` have no training sample: 'blue'"):
+        data_of(skill, settings, write_samples(tmp_path / "samples.jsonl", leave_out="blue"))
+
+
+def test_a_text_with_two_answers_is_refused_with_both_places(skill: Skill, settings: Settings, tmp_path: Path):
+    path = write_samples(tmp_path / "samples.jsonl")
+    with path.open("a") as file:
+        file.write('{"text": "the  TOMATO", "expected": {"label": "blue"}}\n')
+    with pytest.raises(
+        DataInvalid, match=r"samples.jsonl:82: the text of .*samples.jsonl:1 again, with another answer"
+    ):
+        data_of(skill, settings, path)
+
+
+def test_a_label_that_the_skill_does_not_have_is_refused_by_its_line(skill: Skill, settings: Settings, tmp_path: Path):
+    path = write_samples(tmp_path / "samples.jsonl")
+    with path.open("a") as file:
+        file.write('{"text": "a lemon", "expected": {"label": "yellow"}}\n')
+    with pytest.raises(SamplesInvalid, match=r"samples.jsonl:82"):
+        data_of(skill, settings, path)
+
+
+def test_a_run_that_did_not_fit_into_memory_is_refused_with_both_numbers(
+    skill: Skill, settings: Settings, tmp_path: Path
+):
+    data = data_of(skill, settings, write_samples(tmp_path / "samples.jsonl"))
+    huge = replace(QUICK, rank=256, rows=100_000)
+    with pytest.raises(TrainingFailed, match=r"would take about [\d.]+ GB; [\d.]+ GB are free"):
+        run_training(skill, data, settings, huge, Options(folder=tmp_path), told=lambda _: None, said=lambda _: None)
+
+
+def test_a_run_that_was_begun_is_not_begun_again_by_accident(skill: Skill, settings: Settings, tmp_path: Path):
+    data = data_of(skill, settings, write_samples(tmp_path / "samples.jsonl"))
+    (tmp_path / "checkpoint.pt").write_bytes(b"")
+    with pytest.raises(TrainingFailed, match="was begun before and did not end") as caught:
+        run_training(skill, data, settings, QUICK, Options(folder=tmp_path), told=lambda _: None, said=lambda _: None)
+    assert "--resume" in caught.value.hint
+
+
+def test_a_plan_names_an_unknown_hyperparameter(skill: Skill):
+    (skill.folder / "training.toml").write_text("[models.some-model]\nepochz = 3\n")
+    with pytest.raises(TrainingFailed, match=r"models\.some-model\.epochz is no hyper-parameter"):
+        read_plan(skill).hyper("some-model", {})
+
+
+def test_flags_come_before_the_plan_and_the_plan_before_the_defaults(skill: Skill):
+    (skill.folder / "training.toml").write_text('test = ["a:test"]\n[models.m]\nepochs = 7.0\nrank = 2\n')
+    hyper = read_plan(skill).hyper("m", {"rank": 32, "epochs": None})
+    assert (hyper.rank, hyper.epochs, hyper.dropout) == (32, 7.0, Hyperparameters().dropout)
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("1.5m", 90), ("2h", 7200)])
+def test_a_budget_is_read_in_seconds_minutes_or_hours(text: str, seconds: float):
+    assert parse_budget(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "30", "0m", "-5m", "soon"])
+def test_a_budget_that_is_no_time_is_refused(text: str):
+    with pytest.raises(TrainingFailed, match="is no time"):
+        parse_budget(text)

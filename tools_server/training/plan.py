@@ -1,0 +1,65 @@
+"""`training.toml` of a skill folder: what its adapters are trained on, and how. Flags of the command come before it."""
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from tools_server.errors import TrainingFailed
+from tools_server.skills.types import Skill
+from tools_server.training.types import Hyperparameters
+
+__all__ = ["FILE", "Plan", "read_plan"]
+
+FILE = "training.toml"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Plan(_Section):
+    """Sources as `tools_server.training.sources.parse_source` reads them, and hyper-parameters by model id.
+
+    `test` is what `skills eval` measures; training never reads it.
+    """
+
+    train: tuple[str, ...] = Field(default=(), min_length=0)
+    dev: tuple[str, ...] = ()
+    test: tuple[str, ...] = ()
+    models: dict[str, dict[str, Any]] = Field(default_factory=dict)
+
+    def hyper(self, model: str, given: dict[str, Any]) -> Hyperparameters:
+        """Merge what was given, what the plan says of the model, and the defaults.
+
+        Raises:
+            TrainingFailed: the plan names a hyper-parameter that there is not.
+        """
+        planned = self.models.get(model, {})
+        known = Hyperparameters.__dataclass_fields__
+        for name in planned:
+            if name not in known:
+                raise TrainingFailed(
+                    f"{FILE}: models.{model}.{name} is no hyper-parameter.", f"Known: {', '.join(known)}."
+                )
+        return Hyperparameters(**{**planned, **{name: value for name, value in given.items() if value is not None}})
+
+
+def read_plan(skill: Skill) -> Plan:
+    """Read a skill's plan; without a file it is empty.
+
+    Raises:
+        TrainingFailed: the file breaks its contract; names the key.
+    """
+    path: Path = skill.folder / FILE
+    if not path.is_file():
+        return Plan()
+    try:
+        return Plan.model_validate(tomllib.loads(path.read_text("utf-8")))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise TrainingFailed(f"{path}: cannot be read: {error}.", "Mend the file.") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(step) for step in first["loc"])
+        raise TrainingFailed(f"{path}: {key}: {first['msg']}.", "docs/training.md lists the keys.") from error

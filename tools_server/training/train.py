@@ -1,0 +1,214 @@
+"""One run from samples to an adapter version: load, train, export, prove, keep."""
+
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from importlib.metadata import version as version_of
+from pathlib import Path
+from typing import Any
+
+from tools_server.engine.llama_vocabulary import LlamaVocabulary
+from tools_server.errors import TrainingFailed
+from tools_server.models import ModelStore, available_memory
+from tools_server.settings import Settings
+from tools_server.skills.adapters import AdapterVersion, Origin
+from tools_server.skills.types import Skill
+from tools_server.training.base import base_facts, library, load_base
+from tools_server.training.checkpoint import State, read
+from tools_server.training.examples import ExampleBuilder, invocation_of
+from tools_server.training.export import LoraWeights, export_lora, from_peft
+from tools_server.training.gate import GateReport, prove
+from tools_server.training.loop import CHECKPOINT, Result, Trainer, plan_steps
+from tools_server.training.lora import attach, load_adapter_state
+from tools_server.training.memory import memory_estimate
+from tools_server.training.objective import Objective
+from tools_server.training.packing import collate, pack
+from tools_server.training.sources import TrainingData
+from tools_server.training.types import Example, Hyperparameters, Told
+from tools_server.training.versions import add_version
+
+__all__ = ["Options", "Outcome", "run_training"]
+
+LARGE = 500_000_000
+"""Parameters from which on the base is held in bfloat16: a 1.5B model in F32 takes more memory than a laptop has."""
+
+PROOF_PROMPTS = 4
+"""Prompts that the exported file is held against torch with: some of dev."""
+
+TOOLS = ("torch", "transformers", "peft", "gguf", "llama-cpp-python", "tools-server")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to run: not what is learnt. `budget_s` shortens the run to what fits into that many seconds."""
+
+    threads: int = 1
+    device: str = "cpu"
+    budget_s: float | None = None
+    resume: bool = False
+    folder: Path | None = None  # of checkpoints; None: one in the cache folder, named by what is trained
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A finished run and the version that it became."""
+
+    version: AdapterVersion
+    result: Result
+    proof: GateReport
+    hyper: Hyperparameters
+
+
+def run_training(
+    skill: Skill,
+    data: TrainingData,
+    settings: Settings,
+    hyper: Hyperparameters,
+    options: Options,
+    *,
+    told: Told,
+    said: Callable[[str], None],
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Outcome:
+    """Train an adapter of `settings.model` for a skill, prove the exported file, and keep it as a version.
+
+    Nothing is served by that; `skills adapters promote` does it. Blocks for minutes to hours. When `should_stop` says
+    so, it ends after the step under way with its checkpoint kept.
+
+    Raises:
+        TrainingError: memory is short, the loss diverged, the checkpoint is another run's, the export is wrong.
+        SamplesInvalid: a sample's answer is none that the skill could give.
+        ModelError: the weights are missing or wrong.
+    """
+    torch = library("torch")
+    store = ModelStore.from_settings(settings)
+    manifest, path = store.manifest(settings.model), store.path(settings.model)
+    facts = base_facts(path)
+    hyper = hyper.resolved(facts.parameters)
+    train, dev, prompts, invocation = _examples(skill, data, path, settings.model, hyper)
+    fingerprint = _fingerprint(manifest.sha256, skill, data, hyper)
+    folder = options.folder or settings.cache_dir / "training" / f"{skill.name}-{settings.model}-{fingerprint[:12]}"
+    dtype = "bfloat16" if facts.parameters >= LARGE else "float32"
+    longest = max(row.tokens for row in pack(train, hyper.row_tokens, "0"))
+    needed = memory_estimate(
+        facts, tokens_per_batch=longest * hyper.rows, rank=hyper.rank, dtype=dtype, scored_rows=hyper.batch_samples * 4
+    )
+    _check_memory(needed, hyper)
+    state = _begin(folder, fingerprint, hyper, train, resume=options.resume)
+    torch.set_num_threads(options.threads)
+    torch.manual_seed(hyper.seed)
+    said(f"loading {settings.model} ({facts.parameters / 1e6:,.0f}M parameters, {dtype})")
+    base, _ = load_base(path, dtype=dtype)
+    model, activation = attach(base.to(options.device), hyper)
+    objective = Objective(model, activation, activated=hyper.kind == "alora")
+    if state.step == 0 and options.budget_s is not None:
+        state.steps = min(state.steps, _affordable(objective, train, hyper, options.budget_s))
+    said(f"{len(train):,} examples, {len(dev):,} on dev, {state.steps} steps")
+    trainer = Trainer(model, objective, train=train, dev=dev, folder=folder, told=told, should_stop=should_stop)
+    result = trainer.run(state)
+    load_adapter_state(model, result.adapter)
+    weights = replace(from_peft(model), invocation_tokens=invocation)
+    del base, model, objective, trainer  # the proof needs the memory
+    said("proving that llama.cpp computes what torch does")
+    file = folder / "adapter.gguf"
+    export_lora(weights, facts, file, metadata={"name": f"{skill.name} for {settings.model}"})
+    proof = _proof(path, weights, file, prompts, folder)
+    origin = _origin(skill, data, hyper, result, proof, base_model=settings.model, base_sha256=manifest.sha256)
+    version = add_version(settings.adapters_dir, skill.name, settings.model, file, origin)
+    shutil.rmtree(folder, ignore_errors=True)
+    return Outcome(version, result, proof, hyper)
+
+
+def _examples(
+    skill: Skill, data: TrainingData, path: Path, model: str, hyper: Hyperparameters
+) -> tuple[list[Example], list[Example], list[tuple[int, ...]], tuple[int, ...]]:
+    vocabulary = LlamaVocabulary(path, model_id=model)
+    try:
+        activated = hyper.kind == "alora"
+        builder = ExampleBuilder(skill, vocabulary, activated=activated)
+        train, dev = builder.build(data.train), builder.build(data.dev)
+        invocation = invocation_of(vocabulary) if activated else ()
+    finally:
+        vocabulary.close()
+    return train, dev, [example.tokens for example in dev[:PROOF_PROMPTS]], invocation
+
+
+def _begin(folder: Path, fingerprint: str, hyper: Hyperparameters, train: Sequence[Example], *, resume: bool) -> State:
+    checkpoint = folder / CHECKPOINT
+    if checkpoint.exists() and not resume:
+        raise TrainingFailed(
+            f"This run was begun before and did not end: {checkpoint}.",
+            "Add --resume to go on with it, or remove that folder to begin anew.",
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    if checkpoint.exists():
+        return read(checkpoint, fingerprint)
+    return State(fingerprint, hyper, plan_steps(train, hyper))
+
+
+def _check_memory(needed: int, hyper: Hyperparameters) -> None:
+    free = available_memory()
+    if needed > free:
+        raise TrainingFailed(
+            f"Training would take about {needed / 1e9:.1f} GB; {free / 1e9:.1f} GB are free.",
+            f"Close other programs, lower --rows (now {hyper.rows}) or --row-tokens (now {hyper.row_tokens}), or "
+            "train a smaller model.",
+        )
+
+
+def _affordable(objective: Objective, train: Sequence[Example], hyper: Hyperparameters, budget_s: float) -> int:
+    """Measure one forward and backward pass, and tell how many steps fit into the budget."""
+    rows = pack(train, hyper.row_tokens, "0")[: hyper.rows]
+    batch = collate(rows)
+    objective(batch).total.backward()  # the first one also allocates memory
+    started = time.monotonic()
+    objective(batch).total.backward()
+    per_sample = (time.monotonic() - started) / batch.samples
+    return max(1, int(budget_s / (per_sample * hyper.batch_samples * 1.1)))  # a tenth for evaluations on dev
+
+
+def _proof(path: Path, weights: LoraWeights, file: Path, prompts: Sequence[Sequence[int]], folder: Path) -> GateReport:
+    return prove(path, weights, file, prompts, scratch=folder)
+
+
+def _fingerprint(base_sha256: str, skill: Skill, data: TrainingData, hyper: Hyperparameters) -> str:
+    what: list[Any] = [base_sha256, skill.prompt_digest, data.sha256, len(data.dev), asdict(hyper)]
+    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
+
+
+def _origin(
+    skill: Skill,
+    data: TrainingData,
+    hyper: Hyperparameters,
+    result: Result,
+    proof: GateReport,
+    *,
+    base_model: str,
+    base_sha256: str,
+) -> Origin:
+    best = next((each for each in result.history if each["step"] == result.best_step), dict[str, float]())
+    return Origin(
+        source="trained here",
+        base_model=base_model,
+        base_sha256=base_sha256,
+        created=datetime.now(UTC),
+        prompt_digest=skill.prompt_digest,
+        seed=hyper.seed,
+        data=data.uses,
+        recipe={
+            **{key: value for key, value in asdict(hyper).items() if value is not None},
+            "steps": result.steps,
+            "best_step": result.best_step,
+            "tokens": result.tokens,
+            "seconds": round(result.seconds),
+        },
+        scores={
+            **{f"dev_{name.removeprefix('dev_')}": best[name] for name in ("dev_loss", "dev_accuracy") if name in best},
+            "kl_to_torch": proof.adapter.kl_max,
+        },
+        tools={name: version_of(name) for name in TOOLS},
+    )
