@@ -119,6 +119,12 @@ class KvCache:
             sequence.segment = segment
             self.prefixes.add(key, slot, segment)
 
+    def tick(self, now: float) -> None:
+        """Tell the time (`time.monotonic()`), and let go of documents that nobody has used for a while."""
+        self.prefixes.now = now
+        for entry in self.prefixes.expire():
+            self._free_prefix(entry)
+
     def forget(self, adapter: Adapter) -> None:
         """Drop every prefix that was made under an adapter."""
         for entry in self.prefixes.forget(adapter):

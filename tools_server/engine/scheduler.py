@@ -123,6 +123,7 @@ class Scheduler:
 
     def _expire(self) -> None:
         now = time.monotonic()
+        self._cache.tick(now)
         for sequence in [*self._running, *self._waiting]:
             if sequence.deadline is not None and now >= sequence.deadline:
                 waited = now - sequence.submitted

@@ -1,6 +1,6 @@
 import pytest
 
-from tools_server.engine.prefix import KvBudget, PrefixCache, PrefixKey
+from tools_server.engine.prefix import DOCUMENT_CELLS, DOCUMENT_IDLE_S, KvBudget, PrefixCache, PrefixKey
 from tools_server.engine.types import Adapter, Prompt
 
 A = Adapter(sha256="a" * 64, base_sha256="0" * 64)
@@ -98,3 +98,21 @@ def test_forgetting_an_adapter_drops_its_entries_alone(budget: KvBudget, cache: 
     keep(budget, cache, keys(B)[0], 2)
     assert [entry.sequence for entry in cache.forget(A)] == [1]
     assert len(cache) == 1
+
+
+def test_a_document_that_nobody_asked_about_for_a_while_goes_and_instructions_stay():
+    budget = KvBudget(5000)
+    cache = PrefixCache(budget, limit=4)
+    document = PrefixKey(None, tuple(range(DOCUMENT_CELLS)))
+    asked = PrefixKey(None, tuple(range(1, DOCUMENT_CELLS + 2)))
+    instructions = PrefixKey(None, tuple(range(DOCUMENT_CELLS - 1)))
+    for slot, key in enumerate((document, asked, instructions)):
+        keep(budget, cache, key, slot)
+    cache.now = DOCUMENT_IDLE_S / 2
+    cache.longest([asked])
+    cache.now = DOCUMENT_IDLE_S
+    assert cache.expire() == []
+    cache.now = DOCUMENT_IDLE_S * 1.2
+    assert [entry.key for entry in cache.expire()] == [document]
+    assert budget.used == len(asked.tokens) + len(instructions.tokens)
+    assert instructions in cache
