@@ -43,16 +43,16 @@ $(VENV_STAMP): $(UV_STAMP) pyproject.toml uv.lock
 
 setup: $(VENV_STAMP)  ## virtual environment with the locked dependencies
 
-# Torch comes through pip, which knows the user's own index and wheels, and so the CPU build where there is one; all else is
-# locked. It lies beside what `make setup` syncs and is left alone by it.
+# Torch comes through pip, which knows the user's own index and wheels, and so the CPU build where there is one; all else
+# is locked. It lies beside what `make setup` syncs and is left alone by it.
 $(EXTRAS): $(VENV_STAMP)
-	@echo "Installing what training and evaluation need (torch: some hundred MB) …"
+	@echo "Installing what training needs (torch: some hundred MB) …"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "torch==$(TORCH)"
-	$(UV) export --locked --quiet --no-hashes --no-emit-project --no-default-groups --extra train --extra evals --prune torch -o $@.part
+	$(UV) export --locked --quiet --no-hashes --no-emit-project --no-default-groups --extra train --prune torch -o $@.part
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps -r $@.part
 	@mv $@.part $@
 
-setup-train: $(EXTRAS)  ## what `tools-server train` and `skills eval` need besides: torch, peft, scikit-learn
+setup-train: $(EXTRAS)  ## what `tools-server train` needs besides: torch, transformers, peft
 
 model: setup  ## download and verify MODEL (default: qwen2.5-coder-1.5b-instruct)
 	@$(BIN)/tools-server models pull $(MODEL) >/dev/null

@@ -9,6 +9,8 @@ import pytest
 
 from tools_server.errors import TrainingDiverged, TrainingFailed, TrainingInterrupted
 from tools_server.training.checkpoint import State, read
+from tools_server.training.export import from_peft
+from tools_server.training.gate import attach as attach_weights
 from tools_server.training.loop import CHECKPOINT, Trainer, plan_steps
 from tools_server.training.lora import adapter_state, attach
 from tools_server.training.objective import Objective
@@ -25,7 +27,7 @@ HYPER = Hyperparameters(
 ).resolved(1000)
 
 
-def tiny(hyper: Hyperparameters = HYPER) -> tuple[Any, Objective]:
+def bare() -> Any:
     torch.manual_seed(7)
     torch.set_num_threads(1)
     config = transformers.LlamaConfig(
@@ -37,7 +39,11 @@ def tiny(hyper: Hyperparameters = HYPER) -> tuple[Any, Objective]:
         vocab_size=VOCABULARY,
         tie_word_embeddings=True,
     )
-    model, activation = attach(transformers.LlamaForCausalLM(config), hyper)
+    return transformers.LlamaForCausalLM(config).eval()
+
+
+def tiny(hyper: Hyperparameters = HYPER) -> tuple[Any, Objective]:
+    model, activation = attach(bare(), hyper)
     return model, Objective(model, activation, activated=hyper.kind == "alora")
 
 
@@ -79,9 +85,8 @@ def test_packed_samples_give_the_losses_and_gradients_of_samples_one_by_one():
         total.backward()
         return float(total.detach()), [value.grad.clone() for value in model.parameters() if value.requires_grad]
 
-    with torch.autocast("cpu", enabled=False):
-        packed, ours = gradients([pack(samples, 64, "0")])
-        alone, theirs = gradients([[Row((each,), 0)] for each in samples])
+    packed, ours = gradients([pack(samples, 64, "0")])
+    alone, theirs = gradients([[Row((each,), 0)] for each in samples])
     assert packed == pytest.approx(alone, rel=2e-2)  # bfloat16 inside
     for one, other in zip(ours, theirs, strict=True):
         assert torch.allclose(one, other, atol=0.05 * float(other.abs().max()) + 1e-6)
@@ -159,6 +164,27 @@ def test_an_activated_adapter_changes_nothing_before_its_invocation():
     acting = hidden(at)
     assert torch.equal(never[:at], acting[:at])
     assert not torch.allclose(never[at:], acting[at:], atol=1e-2)
+
+
+def test_the_mask_of_an_activated_adapter_does_what_peft_does():
+    model, objective = tiny(replace(HYPER, kind="alora", dropout=0.0))
+    for name, value in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(value, std=0.5)
+    model.eval()
+    weights = from_peft(model, invocation_tokens=(30,))
+    example = sample(5, invocation=len(PREFIX) + 2)
+    seen: list[Any] = []
+    handle = model.get_base_model().model.register_forward_hook(lambda *args: seen.append(args[2][0]))
+    with torch.no_grad():
+        objective(collate(pack([example], 64, "0")))
+    handle.remove()
+    theirs = attach_weights(bare(), weights)
+    with torch.no_grad():
+        wanted = theirs(input_ids=torch.tensor([list(example.tokens)]), output_hidden_states=True).hidden_states[-1]
+        plain = bare()(input_ids=torch.tensor([list(example.tokens)]), output_hidden_states=True).hidden_states[-1]
+    # The objective computes in bfloat16; what an adapter changes is far more than that rounds.
+    assert float((seen[0].float() - wanted).norm()) < 0.05 * float((plain - wanted).norm())
 
 
 def test_parameters_of_the_base_stay_as_they_are(tmp_path: Path):

@@ -157,13 +157,18 @@ async def _skills_form(skill: Skill, engine: Engine) -> AnswerForm:
 async def _compiled(
     schema: Mapping[str, Any], kind: ConstraintKind, engine: Engine, wrapped_in: str | None = None
 ) -> AnswerForm:
-    if kind is ConstraintKind.SPANS and not any(node.get(SPAN) for _, node in subschemas(schema)):
-        kind = ConstraintKind.JSON_SCHEMA  # nothing is marked, so no text need come along
-    constraint = replace(as_json_schema(schema), kind=kind)
+    constraint = constraint_of(schema, kind)
     await engine.check(constraint)
     registry = cast("Any", Registry)()
     validator = _AnswerValidator(schema, registry=registry, format_checker=Draft202012Validator.FORMAT_CHECKER)
     return AnswerForm(constraint, validator, _CutFinder(schema, registry=registry), wrapped_in)
+
+
+def constraint_of(schema: Mapping[str, Any], kind: ConstraintKind) -> Constraint:
+    """Give the constraint of an answer schema, without the text that a call adds where values are copied."""
+    if kind is ConstraintKind.SPANS and not any(node.get(SPAN) for _, node in subschemas(schema)):
+        kind = ConstraintKind.JSON_SCHEMA  # nothing is marked, so no text need come along
+    return replace(as_json_schema(schema), kind=kind)
 
 
 def _broken(skill: Skill, reason: str) -> DecodeFailed:

@@ -6,15 +6,17 @@ model: where labels part, and the tokens of an answer that the schema does not f
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
+from tools_server.calls.forms import KINDS, constraint_of
 from tools_server.calls.nullable import widen
 from tools_server.data.types import Sample
 from tools_server.engine.backend import Vocabulary
 from tools_server.engine.chat import ChatEncoder, plain_chat
 from tools_server.engine.grammar import GrammarCompiler
 from tools_server.engine.trie import Trie
-from tools_server.engine.types import as_json_schema
+from tools_server.engine.types import Constraint, ConstraintKind
 from tools_server.engine.vocabulary import continuations
 from tools_server.errors import SamplesInvalid
 from tools_server.skills.interface import filled
@@ -49,6 +51,17 @@ class ExampleBuilder:
             SamplesInvalid: a wanted answer is none that the skill could give; names the sample's place.
         """
         return [example for sample in samples for example in self._examples(sample)]
+
+    def build_possible(self, samples: Iterable[Sample]) -> tuple[list[Example], list[SamplesInvalid]]:
+        """Build what can be built; give the complaints about the samples that were left out."""
+        examples: list[Example] = []
+        refused: list[SamplesInvalid] = []
+        for sample in samples:
+            try:
+                examples += self._examples(sample)
+            except SamplesInvalid as error:
+                refused.append(error)
+        return examples, refused
 
     def _examples(self, sample: Sample) -> list[Example]:
         text = str(sample.arguments["text"])
@@ -102,15 +115,18 @@ class ExampleBuilder:
         else:
             schema, wanted = widen(filled(self._skill, own)[argument]), sample.expected["data"]
         answer = json.dumps(_ordered(wanted, schema), ensure_ascii=False, separators=(",", ":"))
-        tokens, free = self._walk(schema, answer, sample.place)
+        constraint = constraint_of(schema, KINDS[self._skill.manifest.generate.spans])
+        if constraint.kind is not ConstraintKind.JSON_SCHEMA:
+            constraint = replace(constraint, text=text)
+        tokens, free = self._walk(constraint, answer, sample.place)
         targets = [Target(len(prompt) + at, tokens[at]) for at in free]
         return self._example(prompt, tokens[:-1] if free and free[-1] == len(tokens) - 1 else tokens, targets)
 
-    def _walk(self, schema: Mapping[str, Any], answer: str, place: str) -> tuple[list[int], list[int]]:
+    def _walk(self, constraint: Constraint, answer: str, place: str) -> tuple[list[int], list[int]]:
         """Follow an answer through its grammar; give its tokens and which of them the model decides."""
         if self._grammars is None:
             raise TypeError("a skill that chooses has no grammar")
-        matcher = self._grammars.matcher(as_json_schema(schema))
+        matcher = self._grammars.matcher(constraint)
         rest = answer.encode()
         tokens: list[int] = []
         free: list[int] = []

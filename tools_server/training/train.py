@@ -1,18 +1,19 @@
 """One run from samples to an adapter version: load, train, export, prove, keep."""
 
+import gc
 import hashlib
 import json
-import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import Any
 
 from tools_server.engine.llama_vocabulary import LlamaVocabulary
-from tools_server.errors import TrainingFailed
+from tools_server.errors import SamplesInvalid, TrainingFailed
 from tools_server.models import ModelStore, available_memory
 from tools_server.settings import Settings
 from tools_server.skills.adapters import AdapterVersion, Origin
@@ -20,11 +21,11 @@ from tools_server.skills.types import Skill
 from tools_server.training.base import base_facts, library, load_base
 from tools_server.training.checkpoint import State, read
 from tools_server.training.examples import ExampleBuilder, invocation_of
-from tools_server.training.export import LoraWeights, export_lora, from_peft
+from tools_server.training.export import export_lora, from_peft
 from tools_server.training.gate import GateReport, prove
 from tools_server.training.loop import CHECKPOINT, Result, Trainer, plan_steps
 from tools_server.training.lora import attach, load_adapter_state
-from tools_server.training.memory import memory_estimate
+from tools_server.training.memory import memory_estimate, proof_memory_estimate
 from tools_server.training.objective import Objective
 from tools_server.training.packing import collate, pack
 from tools_server.training.sources import TrainingData
@@ -38,6 +39,9 @@ LARGE = 500_000_000
 
 PROOF_PROMPTS = 4
 """Prompts that the exported file is held against torch with: some of dev."""
+
+MOST_REFUSED = 0.1
+"""Share of the samples whose answers the skill may be unable to give, such as values that the text does not state."""
 
 TOOLS = ("torch", "transformers", "peft", "gguf", "llama-cpp-python", "tools-server")
 
@@ -89,7 +93,7 @@ def run_training(
     manifest, path = store.manifest(settings.model), store.path(settings.model)
     facts = base_facts(path)
     hyper = hyper.resolved(facts.parameters)
-    train, dev, prompts, invocation = _examples(skill, data, path, settings.model, hyper)
+    train, dev, prompts, invocation = _examples(skill, data, (path, settings.model), hyper, said)
     fingerprint = _fingerprint(manifest.sha256, skill, data, hyper)
     folder = options.folder or settings.cache_dir / "training" / f"{skill.name}-{settings.model}-{fingerprint[:12]}"
     dtype = "bfloat16" if facts.parameters >= LARGE else "float32"
@@ -97,7 +101,7 @@ def run_training(
     needed = memory_estimate(
         facts, tokens_per_batch=longest * hyper.rows, rank=hyper.rank, dtype=dtype, scored_rows=hyper.batch_samples * 4
     )
-    _check_memory(needed, hyper)
+    _check_memory(max(needed, proof_memory_estimate(facts)), hyper)
     state = _begin(folder, fingerprint, hyper, train, resume=options.resume)
     torch.set_num_threads(options.threads)
     torch.manual_seed(hyper.seed)
@@ -111,30 +115,49 @@ def run_training(
     trainer = Trainer(model, objective, train=train, dev=dev, folder=folder, told=told, should_stop=should_stop)
     result = trainer.run(state)
     load_adapter_state(model, result.adapter)
-    weights = replace(from_peft(model), invocation_tokens=invocation)
-    del base, model, objective, trainer  # the proof needs the memory
-    said("proving that llama.cpp computes what torch does")
+    weights = from_peft(model, invocation_tokens=invocation)
+    del base, model, objective, trainer, state
+    gc.collect()  # peft's wrappers refer to each other, and the proof needs the memory
     file = folder / "adapter.gguf"
     export_lora(weights, facts, file, metadata={"name": f"{skill.name} for {settings.model}"})
-    proof = _proof(path, weights, file, prompts, folder)
+    proof = prove(path, weights, file, prompts, scratch=folder, told=said)
     origin = _origin(skill, data, hyper, result, proof, base_model=settings.model, base_sha256=manifest.sha256)
     version = add_version(settings.adapters_dir, skill.name, settings.model, file, origin)
-    shutil.rmtree(folder, ignore_errors=True)
+    for done in (file, folder / CHECKPOINT):  # by name: the folder may be the user's own, with other things in it
+        done.unlink(missing_ok=True)
+    with suppress(OSError):
+        folder.rmdir()
     return Outcome(version, result, proof, hyper)
 
 
 def _examples(
-    skill: Skill, data: TrainingData, path: Path, model: str, hyper: Hyperparameters
+    skill: Skill, data: TrainingData, base: tuple[Path, str], hyper: Hyperparameters, said: Callable[[str], None]
 ) -> tuple[list[Example], list[Example], list[tuple[int, ...]], tuple[int, ...]]:
-    vocabulary = LlamaVocabulary(path, model_id=model)
+    vocabulary = LlamaVocabulary(base[0], model_id=base[1])
     try:
         activated = hyper.kind == "alora"
         builder = ExampleBuilder(skill, vocabulary, activated=activated)
-        train, dev = builder.build(data.train), builder.build(data.dev)
+        train, refused = builder.build_possible(data.train)
+        dev, more = builder.build_possible(data.dev)
+        _check_refused([*refused, *more], len(data.train) + len(data.dev), said)
         invocation = invocation_of(vocabulary) if activated else ()
     finally:
         vocabulary.close()
     return train, dev, [example.tokens for example in dev[:PROOF_PROMPTS]], invocation
+
+
+def _check_refused(refused: Sequence[SamplesInvalid], total: int, said: Callable[[str], None]) -> None:
+    """Say how many samples were left out because the skill could never give their answers; refuse if they are many.
+
+    Raises:
+        SamplesInvalid: it is more than a tenth: the data are not for this skill.
+    """
+    if not refused:
+        return
+    counted = f"{len(refused):,} of {total:,} samples have answers that the skill cannot give; the first: {refused[0]}"
+    if len(refused) > MOST_REFUSED * total:
+        raise SamplesInvalid(counted, "Mend the samples, or the skill's schema.")
+    said(f"left out: {counted}")
 
 
 def _begin(folder: Path, fingerprint: str, hyper: Hyperparameters, train: Sequence[Example], *, resume: bool) -> State:
@@ -169,10 +192,6 @@ def _affordable(objective: Objective, train: Sequence[Example], hyper: Hyperpara
     objective(batch).total.backward()
     per_sample = (time.monotonic() - started) / batch.samples
     return max(1, int(budget_s / (per_sample * hyper.batch_samples * 1.1)))  # a tenth for evaluations on dev
-
-
-def _proof(path: Path, weights: LoraWeights, file: Path, prompts: Sequence[Sequence[int]], folder: Path) -> GateReport:
-    return prove(path, weights, file, prompts, scratch=folder)
 
 
 def _fingerprint(base_sha256: str, skill: Skill, data: TrainingData, hyper: Hyperparameters) -> str:
