@@ -16,13 +16,8 @@ NEEDED = ("torch", "transformers", "peft", "gguf")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     for item in items:
-        if Path(__file__).parent in item.path.parents:
-            # peft asks transformers in words that transformers has since renamed.
-            item.add_marker(
-                pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
-            )
-            if missing:
-                item.add_marker(pytest.mark.skip(reason=f"the extra `train` is not installed: no {', '.join(missing)}"))
+        if missing and Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.skip(reason=f"the extra `train` is not installed: no {', '.join(missing)}"))
 
 
 @pytest.fixture(scope="session")

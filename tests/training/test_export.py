@@ -12,7 +12,7 @@ import pytest
 from tests.training.tiny import FACTS, random_lora
 from tools_server.engine.types import Adapter
 from tools_server.errors import ConversionFailed
-from tools_server.training.base import library, load_base
+from tools_server.training.base import library, load_base, wrap
 from tools_server.training.export import LoraWeights, export_lora, from_peft, widen
 from tools_server.training.gate import attach
 
@@ -123,7 +123,7 @@ def test_layers_of_different_ranks_are_refused(tiny_llama: Path):
     peft = library("peft")
     config = peft.LoraConfig(r=4, target_modules=["q_proj", "v_proj"], rank_pattern={"v_proj": 2})
     with pytest.raises(ConversionFailed, match=r"ranks \[2, 4\] and alphas \[8\.0\]"):
-        from_peft(peft.get_peft_model(base, config))
+        from_peft(wrap(base, config))
 
 
 def test_the_engine_reads_the_invocation_tokens_back(tiny_llama: Path, tmp_path: Path):

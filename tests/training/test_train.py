@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +25,7 @@ from tools_server.training.train import Options, run_training
 from tools_server.training.types import Hyperparameters, Progress
 
 QUICK = Hyperparameters(rank=4, batch_samples=8, rows=4, row_tokens=128, epochs=2, evaluations=2, learning_rate=2e-3)
+ROOT = Path(__file__).parents[2]
 COLOURS = {
     "red": ("tomato", "blood", "fire engine"),
     "blue": ("sky", "sea", "sapphire"),
@@ -170,3 +173,32 @@ def test_a_budget_is_read_in_seconds_minutes_or_hours(text: str, seconds: float)
 def test_a_budget_that_is_no_time_is_refused(text: str):
     with pytest.raises(TrainingFailed, match="is no time"):
         parse_budget(text)
+
+
+def test_a_run_that_was_killed_resumes_to_the_very_same_file(skill: Skill, tmp_path: Path):
+    write_samples(tmp_path / "skills" / "samples.jsonl")
+    flags = {"model": MODEL, "skills_dirs": [str(tmp_path / "skills")], "adapters_dir": str(tmp_path / "adapters")}
+    (tmp_path / "flags.json").write_text(json.dumps(flags))
+
+    def start(mode: str, folder: str) -> subprocess.Popen[str]:
+        command = [
+            sys.executable,
+            "-m",
+            "tests.training.run_once",
+            str(tmp_path / "flags.json"),
+            str(tmp_path / folder),
+        ]
+        return subprocess.Popen([*command, mode], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+
+    whole, _ = start("anew", "whole").communicate(timeout=600)
+    killed = start("anew", "killed")
+    assert killed.stdout is not None
+    for line in killed.stdout:
+        if line.strip() == "step 4":
+            break
+    killed.kill()
+    killed.communicate(timeout=60)
+    resumed, _ = start("resume", "killed").communicate(timeout=600)
+    assert "step 3\n" not in resumed  # its checkpoint was whole before step 4 was told of
+    assert whole.splitlines()[-1].startswith("sha256 ")
+    assert resumed.splitlines()[-1] == whole.splitlines()[-1]

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 from tools_server.engine.types import Adapter, Prompt
 
-
 DOCUMENT_CELLS = 512
 """A prefix that holds this many cells of its own is a document: worth keeping while somebody asks about it."""
 

@@ -5,6 +5,7 @@ config and weights are taken: tokens come from llama.cpp, through the encoder th
 """
 
 import importlib
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ import numpy as np
 
 from tools_server.errors import BaseUnsupported, ModelLoadFailed, TrainingUnavailable
 
-__all__ = ["LINEARS", "SUPPORTED", "BaseFacts", "Dtype", "base_facts", "library", "load_base", "rotary_rows"]
+__all__ = ["LINEARS", "SUPPORTED", "BaseFacts", "Dtype", "base_facts", "library", "load_base", "rotary_rows", "wrap"]
 
 Dtype = Literal["float32", "bfloat16"]
 
@@ -77,6 +78,17 @@ def library(name: str) -> Any:
             f"Training needs the package {error.name}, which is not installed.",
             "Install the extra: `pip install 'tools-server[train]'`.",
         ) from error
+
+
+def wrap(model: Any, config: Any) -> Any:
+    """Wrap a model as `peft.get_peft_model` does, without the warning about a name that transformers has changed since.
+
+    Raises:
+        TrainingUnavailable: the extra `train` is not installed.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
+        return library("peft").get_peft_model(model, config)
 
 
 def base_facts(gguf: Path) -> BaseFacts:

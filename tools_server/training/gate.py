@@ -21,7 +21,7 @@ from tools_server.engine.backend import Batch, Logits
 from tools_server.engine.sequence import find_last
 from tools_server.engine.types import Adapter
 from tools_server.errors import ConversionFailed
-from tools_server.training.base import library, load_base
+from tools_server.training.base import library, load_base, wrap
 from tools_server.training.export import LoraWeights, widen
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ def attach(model: Any, lora: LoraWeights) -> Any:
         task_type="CAUSAL_LM",
         alora_invocation_tokens=list(lora.invocation_tokens) or None,
     )
-    attached = peft.get_peft_model(model, config)
+    attached = wrap(model, config)
     with torch.no_grad():
         for path, (first, second) in lora.modules.items():
             module = attached.base_model.model.get_submodule(path)

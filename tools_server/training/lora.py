@@ -6,12 +6,11 @@ invocation in each row by itself, but a packed row has one for each sample: so a
 contribution is multiplied by a mask.
 """
 
-import warnings
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from tools_server.training.base import library
+from tools_server.training.base import library, wrap
 from tools_server.training.types import Hyperparameters
 
 __all__ = ["LINEARS", "Activation", "adapter_state", "attach", "load_adapter_state", "trainable"]
@@ -71,10 +70,7 @@ def attach(model: Any, hyper: Hyperparameters) -> tuple[Any, Activation]:
         bias="none",
         task_type="CAUSAL_LM",
     )
-    with warnings.catch_warnings():
-        # peft asks transformers about checkpointing by a name that it has renamed since.
-        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
-        wrapped: Any = peft.get_peft_model(model, config)
+    wrapped = wrap(model, config)
     activation, dropout = Activation(), _RankDropout(hyper.dropout)
     for name, module in wrapped.named_modules():
         if name.endswith("lora_B.default"):
