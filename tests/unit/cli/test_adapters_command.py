@@ -56,8 +56,8 @@ def proof(root: Path, version: str, home: Path) -> Path:
 
 
 def test_without_adapters_the_list_says_so():
-    assert answer("list") == {"versions": []}
-    assert "There are no adapters yet" in invoke("list").stderr
+    assert answer("list", "demo") == {"versions": []}
+    assert "There are no adapters yet" in invoke("list", "demo").stderr
 
 
 def test_the_list_shows_data_scores_and_which_version_is_served_since_when(root: Path):
@@ -70,7 +70,7 @@ def test_the_list_shows_data_scores_and_which_version_is_served_since_when(root:
     assert listed["one"]["data"][0]["licence"] == "CC-BY-4.0"
     assert listed["two"]["change"]["forced"]
     assert listed["two"]["change"]["reason"] == "a trial"
-    table = invoke("list").stdout
+    table = invoke("list", "demo").stdout
     for part in ("tickets/train (400)", "dev_accuracy 0.81", "by force", "bare base"):
         assert part in table
     assert answer("list", "--model", "another")["versions"] == []
@@ -80,24 +80,24 @@ def test_the_list_tells_of_damage_and_of_a_prompt_that_changed(root: Path, home:
     make_version(root, "demo", "old", prompt_digest="9" * 64)
     (make_version(root, "demo", "torn", seed=1).folder / "adapter.gguf").write_bytes(b"GGUF")
     answer("promote", "demo", "old", "--force", "--reason", "r")
-    listed = {entry["version"]: entry["warnings"] for entry in answer("list")["versions"]}
+    listed = {entry["version"]: entry["warnings"] for entry in answer("list", "demo")["versions"]}
     assert "changed since adapter demo@tiny:old was trained" in listed["old"][0]
     assert "has 4 bytes" in listed["torn"][0]
     (root / "demo/tiny/active.toml").write_text("version")
-    assert "active.toml: cannot be read" in answer("list")["versions"][0]["warnings"][0]
-    assert "cannot be read" in invoke("list").stdout
+    assert "active.toml: cannot be read" in answer("list", "demo")["versions"][0]["warnings"][0]
+    assert "cannot be read" in invoke("list", "demo").stdout
 
 
 def test_a_version_that_is_served_and_gone_is_listed(root: Path):
     folder = make_version(root, "demo", "one").folder
     answer("promote", "demo", "one", "--force", "--reason", "r")
     folder.rename(root / "elsewhere")
-    gone = next(entry for entry in answer("list")["versions"] if entry["version"] == "one")
+    gone = next(entry for entry in answer("list", "demo")["versions"] if entry["version"] == "one")
     assert gone["served"]
     assert "no adapter version 'one'" in gone["warnings"][0]
     answer("rollback", "demo")
     answer("promote", "demo", "none", "--force", "--reason", "r")
-    assert [entry["version"] for entry in answer("list")["versions"]] == ["shipped", "none"]
+    assert [entry["version"] for entry in answer("list", "demo")["versions"]] == ["shipped", "none"]
 
 
 def test_show_tells_where_a_version_comes_from_and_what_it_was_promoted_on(root: Path, home: Path):
@@ -116,7 +116,7 @@ def test_a_file_from_elsewhere_is_adopted_and_not_served(root: Path, home: Path)
     added = answer("add", "demo", file, "--as", "found", "--scale", "0.5")
     assert (added["version"], added["kind"], added["base_sha256"], added["scale"]) == ("found", "alora", BASE, 0.5)
     assert added["source"] == "adopted from a.gguf"
-    assert [entry["served"] for entry in answer("list")["versions"]] == [True, False]
+    assert [entry["served"] for entry in answer("list", "demo")["versions"]] == [True, False]
     result = invoke("add", "demo", file)
     assert result.stdout.startswith("Added 20")
     assert "adapters promote demo 20" in result.stderr
