@@ -1,9 +1,10 @@
 """Continuous batching over one KV cache: which sequences run, and what goes into each decode.
 
 A step is one `llama_decode` under one adapter. Sequences join and leave between steps. Prefill is done in chunks, in
-turn with the tokens of answers, so that a long prompt never stalls the others for more than one step; only small
-batches hold both. Adapters take turns: the one in use keeps its turn for a bounded number of tokens, then the one
-that has waited longest follows, so that no request waits for ever.
+turn with the tokens of answers, so that a long prompt never stalls the others for more than one step; short prompts of
+further answers may go first, for then all are decoded together. Only small batches hold both. Adapters take turns: the
+one in use keeps its turn for a bounded number of tokens, then the one that has waited longest follows, so that no
+request waits for ever.
 
 Cells are reserved a stretch at a time. When they run out, the request that came last gives its own back and waits to be
 resumed: its prompt and what it has written so far are then decoded again (recomputation, as in vLLM: Kwon et al., 2023,
@@ -32,6 +33,9 @@ MIXED_TOKENS = 63
 in tiles of 64 tokens, and each tile looks at every cell that any of its tokens attends to: next to tokens of many
 sequences, a prefill would pay for the cells of all of them (docs/experiments.md)."""
 
+JOINING_BATCHES = 4
+"""Batches of prefill that answers wait for, at most, while prompts of further answers are prefilled."""
+
 
 @dataclass(slots=True)
 class _Output:
@@ -52,6 +56,7 @@ class Scheduler:
         self._running: list[Sequence] = []  # in the order of their admission
         self._stalled: set[int] = set()  # running sequences without cells for their next token, by id()
         self._answered_last = False  # the last decode had tokens of answers, so the next may be a prefill
+        self._joined = 0  # tokens prefilled since then
         self._crowded = False  # somebody was preempted, and nobody has finished since
         self._counters = dict.fromkeys(
             ("requests", "finished", "failed", "cancelled", "preempted", "decodes", "decoded_tokens", "forced_tokens",
@@ -225,21 +230,36 @@ class Scheduler:
         answering = [s for s in group if s.pending and not s.prefilling]
         prefilling = [s for s in group if s.pending and s.prefilling]
         separate = sum(len(s.pending) for s in group) > MIXED_TOKENS
+        # While others generate, prefill takes half a batch at most: that bounds the wait for their next token.
+        chunk = self._backend.n_batch // 2 if answering else self._backend.n_batch
         taken: list[tuple[Sequence, int]] = []
-        if not (separate and prefilling and self._answered_last):
+        if not (separate and prefilling and (self._answered_last or self._worth_waiting(group, chunk))):
             taken += self._take_pending(answering, batch, outputs, limit=self._backend.n_batch)
             taken += self._take_score_steps(group, batch, outputs)
         self._answered_last = len(batch) > 0
+        if self._answered_last:
+            self._joined = 0
         if not (separate and self._answered_last):
-            # While others generate, prefill takes half a batch at most: that bounds the wait for their next token.
-            chunk = self._backend.n_batch // 2 if answering else self._backend.n_batch
             # The oldest is sure of half of it; the rest goes to the shortest first, so that nobody sits behind a book.
             oldest, others = prefilling[:1], sorted(prefilling[1:], key=lambda s: len(s.pending))
             sure = min(chunk // 2, sum(len(s.pending) for s in oldest))
             for_others = min(chunk - sure, sum(len(s.pending) for s in others))
             taken += self._take_pending(oldest, batch, outputs, limit=chunk - for_others)
             taken += self._take_pending(others, batch, outputs, limit=for_others)
+            self._joined += sum(count for _, count in taken)
         return taken
+
+    def _worth_waiting(self, group: list[Sequence], chunk: int) -> bool:
+        """Whether answers gain by waiting for prompts of a chunk or less, whose answers are then decoded with theirs.
+
+        Labels that are being scored gain nothing. The wait is bounded, or an unending stream of answers of one token
+        could hold up a long one.
+        """
+        if self._joined >= JOINING_BATCHES * self._backend.n_batch:
+            return False
+        if any(isinstance(s, ScoreSequence) and not s.pending for s in group):
+            return False
+        return any(isinstance(s, GenerationSequence) and s.prefilling and len(s.pending) <= chunk for s in group)
 
     def _take_score_steps(
         self, group: list[Sequence], batch: Batch, outputs: list[_Output]

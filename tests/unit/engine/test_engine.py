@@ -17,7 +17,7 @@ from tools_server.engine import sequence
 from tools_server.engine.adapters import MAX_ADAPTERS
 from tools_server.engine.backend import Batch
 from tools_server.engine.cache import LEAVES
-from tools_server.engine.scheduler import MIXED_TOKENS
+from tools_server.engine.scheduler import JOINING_BATCHES, MIXED_TOKENS
 from tools_server.engine.scripted import VOCABULARY, ScriptedBackend, ScriptedEngine, hashed, saying
 from tools_server.engine.types import (
     Adapter,
@@ -436,6 +436,53 @@ async def test_a_long_prompt_does_not_stall_a_running_generation():
     assert len(chunks) >= 6
     assert all(steps[at][1] == 0 for at in chunks[:-1]), "no chunk paid for the other's cells"
     assert all(steps[at + 1] == (1, 1) for at in chunks[:-1]), "after every chunk the other had its token"
+
+
+async def test_answers_wait_for_short_prompts_and_are_decoded_with_theirs():
+    gate = Gate(lambda batch: len(batch) == 1)
+    backend = ScriptedBackend(n_batch=256)
+    steps: list[tuple[int, int]] = []
+
+    def watch(batch: Batch) -> None:
+        gate(batch)
+        steps.append((len(batch), batch.n_outputs))
+
+    backend.on_decode = watch
+    async with running(backend) as engine, anyio.create_task_group() as group:
+        group.start_soon(engine.generate, GenerationRequest(prompt("first"), 40))
+        await gate.wait()
+        for letter in "abcd":
+            group.start_soon(engine.generate, GenerationRequest(prompt(letter * 100), 8))
+        await anyio.wait_all_tasks_blocked()
+        gate.open.set()
+    chunks = [at for at, (size, _) in enumerate(steps) if size > MIXED_TOKENS]
+    assert len(chunks) > 1
+    assert chunks == list(range(chunks[0], chunks[0] + len(chunks))), "no answer had a token in between"
+    assert (5, 5) in steps, "all five were decoded together"
+
+
+async def test_a_stream_of_short_requests_does_not_hold_up_a_long_answer():
+    gate = Gate(lambda batch: len(batch) == 1)
+    backend = ScriptedBackend(n_batch=128)
+    sizes: list[int] = []
+
+    def watch(batch: Batch) -> None:
+        gate(batch)
+        sizes.append(len(batch))
+
+    backend.on_decode = watch
+    async with running(backend, max_sequences=4) as engine, anyio.create_task_group() as group:
+        group.start_soon(engine.generate, GenerationRequest(prompt("long"), 20))
+        await gate.wait()
+        for number in range(60):
+            group.start_soon(engine.generate, GenerationRequest(prompt(f"{number:02}" * 30), 1))
+        await anyio.wait_all_tasks_blocked()
+        gate.open.set()
+    assert sizes.count(1) > 1, "the long answer had a turn"
+    between = 0
+    for size in sizes[sizes.index(1) :]:
+        between = between + size if size > MIXED_TOKENS else 0
+        assert between <= (JOINING_BATCHES + 1) * backend.n_batch
 
 
 async def test_a_small_prefill_joins_the_tokens_of_answers():
