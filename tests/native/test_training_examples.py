@@ -32,6 +32,7 @@ CALLS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ),
     ("classify", {"labels": ["urgent", "order"], "multi_label": True}, {"labels": ["order"]}),
     ("banking_intent", {}, {"label": "card arrival"}),
+    ("commit_message", {}, {"label": "fix"}),
     ("extract", {"fields": SCHEMA}, {"data": {"order": "4711-0815", "when": "3 March 2026", "who": None}}),
     ("summarise", {"max_words": 40}, {"summary": "Two lamps were ordered.", "key_points": ["It is urgent."]}),
 ]
@@ -92,7 +93,9 @@ async def test_the_tokens_that_are_trained_are_those_that_a_call_sends(
     runner = SkillRunner(EngineGate(lambda: recorder), load_settings({"model": MODEL}))
     await runner.run(skill_of(name), {"text": TEXT, **own}, timeout_s=300)
     sent = {prompt.tokens for prompt in recorder.prompts}
-    assert {each.tokens[: each.prompt] for each in examples(vocabulary, name, own, expected)} == sent
+    learnt = {each.tokens[: each.prompt] for each in examples(vocabulary, name, own, expected)}
+    # What a skill writes after its choice is not trained.
+    assert learnt < sent if skill_of(name).manifest.choose.write else learnt == sent
 
 
 async def test_an_answer_that_the_model_gave_is_walked_to_the_same_tokens(

@@ -19,6 +19,10 @@ from mcp import Client, StdioServerParameters
 from tests.server.conversation import MODES, Mode, text_of
 from tests.server.process import INITIALIZE, LIMIT_S, PYTHON, ROOT, Talk, talk, write_skill
 from tests.server.scripted_server import HEAVY
+from tools_server.bundled import bundled_dir
+from tools_server.skills.folder import skill_folders
+
+BUNDLED = [folder.name for folder in skill_folders(bundled_dir("skills"))]
 
 SCRIPTED_SERVER = [*PYTHON, str(ROOT / "tests/server/scripted_server.py")]
 SUMMARY = {"summary": "It is short.", "key_points": ["one", "two"]}
@@ -37,7 +41,7 @@ async def application(config: Path, mode: Mode, answer: str = ANSWER, *allowed: 
 async def test_the_bundled_skills_are_listed_and_answer(tmp_path: Path, mode: Mode):
     async with application(tmp_path, mode) as client:
         tools = {tool.name: tool for tool in (await client.list_tools()).tools}
-        assert list(tools) == ["run_skill", "banking_intent", "classify", "extract", "find_pii", "summarise"]
+        assert list(tools) == ["run_skill", *BUNDLED]
 
         result = await client.call_tool("summarise", {"text": "A long text."})
         assert result.structured_content == SUMMARY
@@ -81,7 +85,7 @@ async def test_bad_arguments_say_what_is_wrong_and_what_to_do(tmp_path: Path, mo
 @pytest.mark.parametrize("mode", MODES)
 async def test_without_weights_the_tools_are_listed_and_calls_say_how_to_get_them(tmp_path: Path, mode: Mode):
     async with application(tmp_path, mode, "no model") as client:
-        assert len((await client.list_tools()).tools) == 6
+        assert len((await client.list_tools()).tools) == 1 + len(BUNDLED)
         for _ in range(2):
             result = await client.call_tool("summarise", {"text": "t"})
             assert result.is_error
@@ -189,7 +193,7 @@ async def test_the_real_command_serves_and_leaves_with_its_client(tmp_path: Path
         answer = await server.handshake()
         assert "A small language model (smollm2-135m-instruct)" in answer["result"]["instructions"]
         await server.send({"jsonrpc": "2.0", "id": 1, "method": "tools/list"})
-        assert len((await server.answer_to(1))["result"]["tools"]) == 6
+        assert len((await server.answer_to(1))["result"]["tools"]) == 1 + len(BUNDLED)
         await server.hang_up()
         assert await server.rest() == b""
         assert await server.ended() == 0

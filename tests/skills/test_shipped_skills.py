@@ -60,7 +60,15 @@ each = pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name
 
 
 def test_the_promised_skills_ship():
-    assert {folder.name for folder in BUNDLED} == {"banking_intent", "classify", "extract", "find_pii", "summarise"}
+    assert {folder.name for folder in BUNDLED} == {
+        "banking_intent",
+        "classify",
+        "commit_message",
+        "extract",
+        "find_pii",
+        "route_support_request",
+        "summarise",
+    }
 
 
 @each

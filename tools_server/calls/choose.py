@@ -1,4 +1,7 @@
-"""Skills that choose: the labels are scored, not generated, so the probabilities are the model's own."""
+"""Skills that choose: the labels are scored, not generated, so the probabilities are the model's own.
+
+What a skill writes besides comes after the choice, by the bare base: its adapter was trained to choose.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -6,8 +9,10 @@ from functools import partial
 from typing import Any, Self
 
 from tools_server.calls.cache import Recent
+from tools_server.calls.forms import AnswerForm, Forms
 from tools_server.calls.gather import gather
 from tools_server.calls.work import Work
+from tools_server.calls.write import may_be_cut, write
 from tools_server.engine.types import Chat, Prompt
 from tools_server.skills.labels import Label, is_multi_label, labels_of
 
@@ -25,42 +30,74 @@ TokenisedLabels = Recent[tuple[str, tuple[str, ...]], Continuations]
 class Chooser:
     """Answers one input after the other with the labels of one call."""
 
-    def __init__(self, work: Work, labels: Sequence[Label], continuations: Continuations) -> None:
+    def __init__(
+        self, work: Work, labels: Sequence[Label], continuations: Continuations, form: AnswerForm | None
+    ) -> None:
         self._work = work
         self._labels = labels
         self._multi = is_multi_label(work.call.skill, work.call.arguments)
         self._continuations = continuations
+        self._form = form  # of what is written after the choice
         self._answer_tokens = sum(map(len, continuations))
+        if form is not None:
+            self._answer_tokens += work.call.skill.manifest.limits.max_output_tokens
 
     @classmethod
-    async def prepare(cls, work: Work, tokenised: TokenisedLabels) -> Self:
-        """Tokenise the call's labels once for all of its inputs, unless an earlier call had the same."""
+    async def prepare(cls, work: Work, tokenised: TokenisedLabels, forms: Forms) -> Self:
+        """Tokenise the call's labels once for all of its inputs, unless an earlier call had the same.
+
+        Raises:
+            InvalidArguments: the labels are unusable.
+            ManifestInvalid: what the skill writes cannot be enforced.
+        """
         call = work.call
         labels = labels_of(call.skill, call.arguments)
         texts = YES_NO if is_multi_label(call.skill, call.arguments) else tuple(label.name for label in labels)
         key = (work.engine.info.sha256, texts)
         known = tokenised.get(key) or tokenised.put(key, await work.engine.continuations(texts))
-        return cls(work, labels, known)
+        writes = bool(call.skill.manifest.choose.write)
+        form = await forms.form_of(call.skill, call.arguments, work.engine) if writes else None
+        return cls(work, labels, known, form)
 
     async def answer(self, text: str) -> Mapping[str, Any]:
         """Answer one text.
 
         Raises:
             InputTooLong: it exceeds the skill's limit, or the context with the labels.
+            OutputTruncated, DecodeFailed: what is written after the choice did not end, or broke its schema.
             CapacityError, EngineError: from the engine.
         """
         limit = self._work.call.skill.manifest.limits.max_input_tokens
         if (tokens := await self._work.exceeds(text, limit)) is not None:
             raise self._work.too_long(tokens, limit, why="its `max_input_tokens`")
-        return await (self._every(text) if self._multi else self._best(text))
+        if self._multi:
+            return await self._every(text)
+        return await (self._best(text) if self._form is None else self._best_and_written(text, self._form))
 
     async def _best(self, text: str) -> Mapping[str, Any]:
-        """Score all labels at once. Of equally likely ones the caller's first wins."""
+        """Score all labels at once."""
         chat = self._work.chat(text)
         fits = self._work.surely_fits(chat, self._answer_tokens)
-        probabilities = await self._probabilities(chat if fits else await self._fitting_prompt(text))
+        return self._chosen(await self._probabilities(chat if fits else await self._fitting_prompt(text)))[1]
+
+    async def _best_and_written(self, text: str, form: AnswerForm) -> Mapping[str, Any]:
+        """Score all labels, then write the rest about the best one. Without an adapter the text is prefilled once."""
+        prompt = await self._fitting_prompt(text)
+        bare = self._work.adapter is None
+        if bare:
+            # Which label it will be does not matter here: what the prompts have in common ends before it is named.
+            prompt = _sharing([prompt, await self._work.prompt(text, self._labels[0])])[0]
+        label, answer = self._chosen(await self._probabilities(prompt))
+        about = await self._work.prompt(text, label)
+        if bare:
+            about = _sharing([prompt, about])[1]
+        written, cut = await write(self._work, form, about, text, bare=True)
+        return {**answer, **written} | ({"warnings": [may_be_cut(path) for path in cut]} if cut else {})
+
+    def _chosen(self, probabilities: Sequence[float]) -> tuple[Label, dict[str, Any]]:
+        """Give the best label and the answer. Of equally likely ones the caller's first wins."""
         best = max(range(len(probabilities)), key=probabilities.__getitem__)
-        return {
+        return self._labels[best], {
             "label": self._labels[best].name,
             "confidence": _rounded(probabilities[best]),
             "scores": self._shown(probabilities, chosen=[best]),

@@ -21,6 +21,7 @@ from tools_server.engine.schema_support import SPAN, subschemas
 from tools_server.engine.types import Constraint, ConstraintKind, Engine, as_json_schema
 from tools_server.errors import DecodeFailed, InvalidArguments, ManifestInvalid
 from tools_server.skills.interface import filled
+from tools_server.skills.schemas import written_schema
 from tools_server.skills.types import Skill
 
 logger = logging.getLogger(__name__)
@@ -114,7 +115,7 @@ class Forms:
         self._of_callers: Recent[tuple[str, ConstraintKind, str], AnswerForm] = Recent(64)
 
     async def form_of(self, skill: Skill, arguments: Mapping[str, Any], engine: Engine) -> AnswerForm:
-        """Give the form of a `generate` skill's answer in one call.
+        """Give the form of what the model writes in one call.
 
         Raises:
             InvalidArguments: the caller's schema is none, or cannot be enforced; names path and keyword.
@@ -149,7 +150,8 @@ async def _callers_form(argument: str, schema: Mapping[str, Any], kind: Constrai
 
 async def _skills_form(skill: Skill, engine: Engine) -> AnswerForm:
     try:
-        return await _compiled(skill.output_schema, KINDS[skill.manifest.generate.spans], engine)
+        schema = written_schema(skill.output_schema, skill.manifest)
+        return await _compiled(schema, KINDS[skill.manifest.generate.spans], engine)
     except InvalidArguments as error:
         raise ManifestInvalid(f"Skill `{skill.name}`: output.schema.json: {error.message}", error.hint) from error
 

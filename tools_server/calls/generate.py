@@ -9,8 +9,9 @@ from tools_server.calls.forms import AnswerForm
 from tools_server.calls.gather import gather
 from tools_server.calls.redact import located, redacted
 from tools_server.calls.work import Work
-from tools_server.engine.types import FinishReason, Prompt
-from tools_server.errors import InputTooLong, OutputTruncated
+from tools_server.calls.write import may_be_cut, write
+from tools_server.engine.types import Prompt
+from tools_server.errors import InputTooLong
 from tools_server.inputs.split import split
 from tools_server.skills.schemas import REDACTED
 
@@ -87,18 +88,8 @@ class Generator:
 
     async def _one(self, prompt: Prompt, source: str, warnings: list[str], where: str = "") -> dict[str, Any]:
         """Generate one answer, whose copied values are from `source`."""
-        generation = await self._work.generate(prompt, self._form.constraint_for(source))
-        if generation.finish_reason is FinishReason.LENGTH:
-            raise OutputTruncated(
-                f"The answer of `{self._work.call.skill.name}` was not complete after "
-                f"{self._limits.max_output_tokens:,} tokens (its `max_output_tokens`); it ended in "
-                f"{json.dumps(generation.text[-40:], ensure_ascii=False)}.",
-                "Ask for less (fewer fields, a shorter text), or raise `limits.max_output_tokens` in skill.toml.",
-            )
-        answer = self._form.read(generation.text, self._work.call.skill)
-        warnings += [
-            f"{path}{where} ends exactly at its `maxLength` and may be cut." for path in self._form.cut_strings(answer)
-        ]
+        answer, cut = await write(self._work, self._form, prompt, source)
+        warnings += [may_be_cut(f"{path}{where}") for path in cut]
         return answer
 
     async def _split(self, text: str, limit: int) -> list[str]:

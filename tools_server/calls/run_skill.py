@@ -112,7 +112,7 @@ class SkillRunner:
     async def _answerer(self, work: Work) -> Answer:
         """Prepare what all inputs of the call have in common."""
         if work.call.skill.manifest.kind == "choose":
-            return (await Chooser.prepare(work, self._tokenised)).answer
+            return (await Chooser.prepare(work, self._tokenised, self._forms)).answer
         form = await self._forms.form_of(work.call.skill, work.call.arguments, work.engine)
         return Generator(work, form).answer
 

@@ -75,15 +75,16 @@ class Work:
         self.tally.add(submitted, scores.usage, scores.timings)
         return scores
 
-    async def generate(self, prompt: Prompt, constraint: Constraint) -> Generation:
-        """Generate under the skill's own decoding settings; raises what the engine raises."""
+    async def generate(self, prompt: Prompt, constraint: Constraint, *, bare: bool = False) -> Generation:
+        """Generate under the skill's own decoding, `bare` without its adapter; raises what the engine raises."""
+        adapter = None if bare else self.adapter
         manifest = self.call.skill.manifest
         sampling = Sampling(manifest.decoding.temperature, manifest.decoding.top_p, manifest.decoding.seed)
         async with self.limiter:
             submitted = time.monotonic()
             generation = await self.engine.generate(
                 GenerationRequest(
-                    prompt, manifest.limits.max_output_tokens, constraint, self.adapter, sampling, self.call.deadline
+                    prompt, manifest.limits.max_output_tokens, constraint, adapter, sampling, self.call.deadline
                 )
             )
         self.tally.add(submitted, generation.usage, generation.timings)

@@ -4,7 +4,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -135,7 +135,7 @@ def train(
     if as_json:
         output.print_json(_facts(outcome))
     else:
-        show(outcome)
+        show(outcome, plan.test)
 
 
 def parse_budget(text: str) -> float:
@@ -150,8 +150,8 @@ def parse_budget(text: str) -> float:
     return float(match[1]) * _UNITS[match[2]]
 
 
-def show(outcome: "Outcome") -> None:
-    """Print what came of a run and what to do with it."""
+def show(outcome: "Outcome", test: Sequence[str] = ()) -> None:
+    """Print what came of a run, and how to measure it on the first of the skill's test splits."""
     version, result = outcome.version, outcome.result
     output.print_table(
         ("step", "loss on dev", "right on dev"),
@@ -168,9 +168,11 @@ def show(outcome: "Outcome") -> None:
         f"\n{version.name}: {result.tokens:,} tokens in {result.seconds / 60:.0f} minutes, best at step "
         f"{result.best_step} of {result.steps}; KL(torch ‖ llama.cpp) {outcome.proof.adapter.kl_max:.1e} nats"
     )
+    name, _, split = test[0].partition(":") if test else ("FILE", "", "")
+    data = f"--data {name}{f' --split {split}' if split else ''}"
     output.note(
         f"it is not served yet. Measure it: tools-server skills eval {version.skill} --model {version.model} "
-        f"--adapter {version.name} --compare"
+        f"{data} --adapter {version.name} --compare served"
     )
 
 

@@ -5,17 +5,17 @@ config folder; of two with one name the user's wins. The data itself is never pa
 """
 
 import difflib
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from tools_server.bundled import bundled_dir
 from tools_server.data.mappings import LabelMapping, SampleMapping
 from tools_server.errors import DataInvalid, DataNotFound
 from tools_server.settings import Settings
+from tools_server.toml_file import read_toml
 
 __all__ = ["FilePin", "Recipe", "Recipes", "SplitPin", "read_recipe"]
 
@@ -119,16 +119,7 @@ def read_recipe(path: Path) -> Recipe:
         DataInvalid: names file, key and reason.
     """
     hint = "docs/data.md explains the keys of a recipe."
-    try:
-        recipe = Recipe.model_validate(tomllib.loads(path.read_text("utf-8")))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise DataInvalid(f"{path}: cannot be read as TOML: {error}.", hint) from error
-    except ValidationError as error:
-        found = error.errors(include_url=False)
-        # Where a word or a table may stand, a wrong table also shows up as no such word; the table is the better news.
-        first = next((each for each in found if each["type"] != "literal_error"), found[0])
-        key = ".".join(str(step) for step in first["loc"]) or "recipe"
-        raise DataInvalid(f"{path}: {key}: {first['msg']}.", hint) from error
+    recipe = read_toml(path, Recipe, lambda message: DataInvalid(message, hint))
     if recipe.name != path.stem:
         raise DataInvalid(f"{path}: name: {recipe.name!r} is not the file's name.", f"Call it {path.stem!r}.")
     return recipe

@@ -1,26 +1,20 @@
-"""Packages that only evaluation needs: imported when they are used, and missed with the command that brings them."""
+"""Packages that only evaluation needs."""
 
-import importlib
 from typing import Any
 
 from tools_server.errors import EvaluationUnavailable
+from tools_server.extras import import_extra
 
 __all__ = ["library", "one_against_rest"]
 
 
 def library(name: str) -> Any:
-    """Import a package of the extra `evals`. They have no types: what comes of them is `Any` on purpose.
+    """Import a package of the extra `evals`.
 
     Raises:
         EvaluationUnavailable: it is not installed.
     """
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        raise EvaluationUnavailable(
-            f"This evaluation needs the package {error.name}, which is not installed.",
-            "Install the extra: `pip install 'tools-server[evals]'`.",
-        ) from error
+    return import_extra(name, "evals", "This evaluation", EvaluationUnavailable)
 
 
 def one_against_rest(strength: float) -> Any:

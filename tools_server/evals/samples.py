@@ -1,12 +1,11 @@
 """What a skill is evaluated on: its own samples, a split of a data set, or a file of the user's."""
 
-import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from tools_server.data.own import read_samples
 from tools_server.data.reading import data_folder, load
@@ -17,8 +16,18 @@ from tools_server.errors import EvaluationImpossible, SamplesInvalid
 from tools_server.evals.scoring import MetricName
 from tools_server.settings import Settings
 from tools_server.skills.types import Skill
+from tools_server.toml_file import read_toml
 
-__all__ = ["EvaluationData", "find_samples", "metric_of", "own_samples", "samples_of", "spread", "user_samples"]
+__all__ = [
+    "DESCRIPTION",
+    "EvaluationData",
+    "find_samples",
+    "metric_of",
+    "own_samples",
+    "samples_of",
+    "spread",
+    "user_samples",
+]
 
 DESCRIPTION = Path("evals") / "eval.toml"
 """Inside a skill folder: how its answers are scored, and on which samples of its own."""
@@ -148,13 +157,8 @@ def _description(skill: Skill) -> _Description | None:
     path = skill.folder / DESCRIPTION
     if not path.is_file():
         return None
-    try:
-        return _Description.model_validate(tomllib.loads(path.read_text("utf-8")))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, ValidationError) as error:
-        reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
-        raise SamplesInvalid(
-            f"{path}: {reason}.", "It has `metric` and `samples`; docs/evaluation.md tells."
-        ) from error
+    hint = "It has `metric` and `samples`; docs/evaluation.md tells."
+    return read_toml(path, _Description, lambda message: SamplesInvalid(message, hint))
 
 
 def _apart(samples: Sequence[Sample], read: Callable[[], Sequence[Sample]]) -> Sequence[Sample]:

@@ -10,19 +10,19 @@ there. Without an `active.toml` the adapter in the skill's own folder is served,
 """
 
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from tools_server.engine.types import Adapter
 from tools_server.errors import AdapterMismatch, AdapterVersionNotFound, ManifestInvalid, SkillError
 from tools_server.skills.manifest import Sha256
 from tools_server.skills.types import Skill
+from tools_server.toml_file import read_toml
 
 __all__ = [
     "ACTIVE_FILE",
@@ -186,7 +186,9 @@ def find_version(root: Path, skill: str, model: str, version: str) -> AdapterVer
         raise AdapterVersionNotFound(
             f"`{skill}` has no adapter version {version!r} for {model}.", f"There are: {known}; {SHIPPED} and {BARE}."
         )
-    found = AdapterVersion(skill, model, version, folder, _read(folder / PROVENANCE_FILE, AdapterProvenance))
+    found = AdapterVersion(
+        skill, model, version, folder, read_toml(folder / PROVENANCE_FILE, AdapterProvenance, _wrong)
+    )
     weights, expected = folder / WEIGHTS_FILE, found.provenance.size_bytes
     size = weights.stat().st_size if weights.is_file() else None
     if size != expected:
@@ -205,7 +207,7 @@ def active_of(root: Path, skill: str, model: str) -> Active | None:
         ManifestInvalid: active.toml breaks its contract.
     """
     path = version_folder(root, skill, model) / ACTIVE_FILE
-    return _read(path, Active) if path.is_file() else None
+    return read_toml(path, Active, _wrong) if path.is_file() else None
 
 
 def adapter_of(skill: Skill, root: Path, model: str, version: str) -> Adapter | None:
@@ -265,15 +267,5 @@ def _names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if path.is_dir() and _NAME.fullmatch(path.name))
 
 
-M = TypeVar("M", bound=BaseModel)
-
-
-def _read(path: Path, model: type[M]) -> M:
-    try:
-        return model.model_validate(tomllib.loads(path.read_text("utf-8")))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ManifestInvalid(f"{path}: cannot be read: {error}.", "Restore or remove the file.") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(step) for step in first["loc"])
-        raise ManifestInvalid(f"{path}: {key}: {first['msg']}.", "Restore or remove the file.") from error
+def _wrong(message: str) -> ManifestInvalid:
+    return ManifestInvalid(message, "Restore or remove the file.")

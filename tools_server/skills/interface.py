@@ -143,7 +143,8 @@ def _one_result(manifest: Manifest, output: Mapping[str, Any]) -> tuple[dict[str
         },
         "scores": {"type": "object", "additionalProperties": PROBABILITY, "description": "Probability of each label."},
     }
-    shapes = [["label", "confidence", "scores"]]
+    one |= {name: properties[name] for name in manifest.choose.write}
+    shapes = [["label", "confidence", "scores", *manifest.choose.write]]
     if manifest.choose.multi_label:
         one["labels"] = {
             "type": "array",

@@ -60,11 +60,13 @@ class Inputs(_Section):
 class Choose(_Section):
     """Of a `choose` skill: which argument holds the labels, and which one turns several labels on.
 
-    Without `labels` the closed set is the enum of `properties.label` in output.schema.json.
+    Without `labels` the closed set is the enum of `properties.label` in output.schema.json. `write` names properties of
+    that file that the model writes once the label is known.
     """
 
     labels: str | None = None
     multi_label: str | None = None
+    write: tuple[str, ...] = Field(default=(), strict=False)
 
 
 class Generate(_Section):

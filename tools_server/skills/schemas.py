@@ -92,8 +92,13 @@ def check_output(schema: Mapping[str, Any], manifest: Manifest) -> None:
     if not properties or not required:
         raise Problem(OUTPUT_FILE, "required", "name at least one property that every answer has; else {} is an answer")
     if manifest.kind == "choose":
-        for name in properties.keys() - CHOOSE_RESULT_NAMES:
-            raise Problem(OUTPUT_FILE, f"properties.{name}", 'a `kind = "choose"` skill answers with `label` only')
+        for name in properties.keys() - CHOOSE_RESULT_NAMES - set(manifest.choose.write):
+            raise Problem(
+                OUTPUT_FILE,
+                f"properties.{name}",
+                'a `kind = "choose"` skill answers with `label`, and what choose.write names',
+            )
+        _check_written(properties, required, manifest)
         if "label" not in properties:
             raise Problem(OUTPUT_FILE, "properties.label", 'is missing; it is what a `kind = "choose"` skill answers')
         _check_closed_set(properties["label"], manifest)
@@ -107,6 +112,26 @@ def check_output(schema: Mapping[str, Any], manifest: Manifest) -> None:
         raise Problem(
             OUTPUT_FILE, "properties", "with `generate.schema_from`, `data` is the one property, and required"
         )
+
+
+def _check_written(properties: Mapping[str, Any], required: list[str], manifest: Manifest) -> None:
+    """Check that what is written after the choice is a required property, and that there is one choice."""
+    if manifest.choose.write and manifest.choose.multi_label is not None:
+        raise Problem("skill.toml", "choose.write", "needs one label; with choose.multi_label there may be several")
+    for name in manifest.choose.write:
+        if name in CHOOSE_RESULT_NAMES:
+            raise Problem("skill.toml", "choose.write", f"`{name}` is computed by the server, not written")
+        if name not in properties or name not in required:
+            raise Problem("skill.toml", "choose.write", f"{OUTPUT_FILE} has no required property `{name}`")
+
+
+def written_schema(schema: Mapping[str, Any], manifest: Manifest) -> Mapping[str, Any]:
+    """Give the schema of what the model writes: of a skill that chooses, what follows the choice."""
+    if manifest.kind == "generate":
+        return schema
+    names = manifest.choose.write
+    kept = {name: value for name, value in schema["properties"].items() if name in names}
+    return {**schema, "properties": kept, "required": list(kept), "additionalProperties": False}
 
 
 def _check_located(properties: Mapping[str, Any], required: list[str], manifest: Manifest) -> None:

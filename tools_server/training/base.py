@@ -4,7 +4,6 @@ Reading the served file rather than the original checkpoint keeps training and s
 config and weights are taken: tokens come from llama.cpp, through the encoder that serves.
 """
 
-import importlib
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from tools_server.errors import BaseUnsupported, ModelLoadFailed, TrainingUnavailable
+from tools_server.extras import import_extra
 
 __all__ = ["LINEARS", "SUPPORTED", "BaseFacts", "Dtype", "base_facts", "library", "load_base", "rotary_rows", "wrap"]
 
@@ -66,18 +66,12 @@ class BaseFacts:
 
 
 def library(name: str) -> Any:
-    """Import a package of the extra `train`, which serving does without: untyped, and seconds to import.
+    """Import a package of the extra `train`, which serving does without; seconds to import.
 
     Raises:
         TrainingUnavailable: it is not installed.
     """
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        raise TrainingUnavailable(
-            f"Training needs the package {error.name}, which is not installed.",
-            "Install the extra: `pip install 'tools-server[train]'`.",
-        ) from error
+    return import_extra(name, "train", "Training", TrainingUnavailable)
 
 
 def wrap(model: Any, config: Any) -> Any:

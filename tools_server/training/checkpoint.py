@@ -53,7 +53,7 @@ def read(path: Path, fingerprint: str) -> State:
     """Read a checkpoint.
 
     Raises:
-        TrainingFailed: it cannot be read, or belongs to other data, another model or another hyper.
+        TrainingFailed: it cannot be read, or belongs to other data, another model or other hyper-parameters.
     """
     torch = library("torch")
 

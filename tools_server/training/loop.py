@@ -49,7 +49,7 @@ class Result:
 
 
 def plan_steps(examples: Sequence[Example], hyper: Hyperparameters) -> int:
-    """how many steps the epochs have."""
+    """How many steps the epochs have."""
     rows = pack(examples, hyper.row_tokens, _seed(hyper, 0))
     per_epoch = sum(1 for _ in batches(rows, hyper.rows, hyper.batch_samples))
     return max(1, round(per_epoch * hyper.epochs))

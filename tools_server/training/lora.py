@@ -10,12 +10,12 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from tools_server.training.base import library, wrap
+from tools_server.training.base import LINEARS, library, wrap
 from tools_server.training.types import Hyperparameters
 
-__all__ = ["LINEARS", "Activation", "adapter_state", "attach", "load_adapter_state", "trainable"]
+__all__ = ["ADAPTED", "Activation", "adapter_state", "attach", "load_adapter_state", "trainable"]
 
-LINEARS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+ADAPTED = tuple(path.rpartition(".")[2] for path in LINEARS.values())
 """The linear layers that get an adapter; on all seven it learns as well as full training (arXiv:2106.09685, QLoRA's
 section 4) and costs little more than on attention alone."""
 
@@ -66,7 +66,7 @@ def attach(model: Any, hyper: Hyperparameters) -> tuple[Any, Activation]:
         r=hyper.rank,
         lora_alpha=hyper.alpha or 2.0 * hyper.rank,
         lora_dropout=0.0,  # see _RankDropout
-        target_modules=list(LINEARS),
+        target_modules=list(ADAPTED),
         bias="none",
         task_type="CAUSAL_LM",
     )

@@ -1,13 +1,13 @@
 """`training.toml` of a skill folder: what its adapters are trained on, and how. Flags of the command come before it."""
 
-import tomllib
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from tools_server.errors import TrainingFailed
 from tools_server.skills.types import Skill
+from tools_server.toml_file import read_toml
 from tools_server.training.types import Hyperparameters
 
 __all__ = ["FILE", "Plan", "read_plan"]
@@ -55,11 +55,4 @@ def read_plan(skill: Skill) -> Plan:
     path: Path = skill.folder / FILE
     if not path.is_file():
         return Plan()
-    try:
-        return Plan.model_validate(tomllib.loads(path.read_text("utf-8")))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise TrainingFailed(f"{path}: cannot be read: {error}.", "Mend the file.") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(step) for step in first["loc"])
-        raise TrainingFailed(f"{path}: {key}: {first['msg']}.", "docs/training.md lists the keys.") from error
+    return read_toml(path, Plan, lambda message: TrainingFailed(message, "docs/training.md lists the keys."))

@@ -140,6 +140,9 @@ def _examples(
         train, refused = builder.build_possible(data.train)
         dev, more = builder.build_possible(data.dev)
         _check_refused([*refused, *more], len(data.train) + len(data.dev), said)
+        for name, built in (("train", train), ("dev", dev)):
+            if not built:
+                raise TrainingFailed(f"Nothing is left to {name} on.", "Add samples whose answers the skill can give.")
         invocation = invocation_of(vocabulary) if activated else ()
     finally:
         vocabulary.close()

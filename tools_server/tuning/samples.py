@@ -1,15 +1,16 @@
 """Evaluation samples: those that ship with the skills, or a file of the user's own."""
 
-import tomllib
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
 from tools_server.data.rows import CallCheck, StrictRow, numbered_lines, parse_json, parse_row
 from tools_server.data.types import Sample
 from tools_server.errors import SamplesInvalid, SkillNotFound
+from tools_server.evals.samples import DESCRIPTION, metric_of, own_samples
 from tools_server.skills.catalog import Catalog
 from tools_server.skills.types import Skill
 
@@ -22,17 +23,6 @@ COMPARABLE = ("accuracy", "field_accuracy")
 class _Row(StrictRow):
     skill: str = Field(min_length=1)
     arguments: dict[str, Any]
-
-
-class _ShippedRow(StrictRow):
-    input: dict[str, Any]
-
-
-class _Evaluation(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    metric: str
-    samples: str
 
 
 def read_file(path: Path, catalog: Catalog) -> list[Sample]:
@@ -66,22 +56,9 @@ def shipped(skills: Iterable[Skill]) -> list[Sample]:
     Raises:
         SamplesInvalid: naming file, line and reason.
     """
-    check = CallCheck()
-    samples: list[Sample] = []
-    for skill in skills:
-        description = skill.folder / "evals" / "eval.toml"
-        if not description.is_file():
-            continue
-        try:
-            evaluation = _Evaluation.model_validate(tomllib.loads(description.read_text("utf-8")))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, ValidationError) as error:
-            raise SamplesInvalid(f"{description}: {error}.", "Mend the file.") from error
-        if evaluation.metric not in COMPARABLE:
-            continue
-        path = description.with_name(evaluation.samples)
-        for number, line in numbered_lines(path):
-            place = f"{path}:{number}"
-            row = parse_row(_ShippedRow, parse_json(line, place), place)
-            sample = Sample(f"{skill.name}/{path.name}:{number}", skill.name, row.input, row.expected, place)
-            samples.append(check.check(sample, skill))
-    return samples
+    return [
+        replace(sample, id=f"{skill.name}/{sample.id}")
+        for skill in skills
+        if (skill.folder / DESCRIPTION).is_file() and metric_of(skill) in COMPARABLE
+        for sample in own_samples(skill).samples
+    ]

@@ -211,6 +211,21 @@ def classify_skill(parent: Path, extra: str = "", **more: Any) -> Skill:
     )
 
 
+def commit_skill(parent: Path, extra: str = "", **more: Any) -> Skill:
+    output = {
+        "type": "object",
+        "properties": {"label": {"enum": ["fix", "feature"]}, "title": {"type": "string", "maxLength": 40}},
+        "required": ["label", "title"],
+    }
+    return make_skill(
+        parent,
+        f'name = "commit"\nkind = "choose"\n[choose]\nwrite = ["title"]\n{extra}',
+        prompt="{% block user %}{{ text }}\n{% if label %}A {{ label.name }} called{% endif %}{% endblock %}",
+        output=output,
+        **more,
+    )
+
+
 def summarise_skill(parent: Path, limits: str = "", **more: Any) -> Skill:
     manifest = f'name = "summarise"\nkind = "generate"\n[limits]\n{limits}'
     return make_skill(

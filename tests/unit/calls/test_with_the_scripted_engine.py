@@ -7,7 +7,7 @@ import anyio
 import pytest
 from jsonschema import Draft202012Validator
 
-from tests.unit.calls.calls_fakes import classify_skill, extract_skill, summarise_skill
+from tests.unit.calls.calls_fakes import classify_skill, commit_skill, extract_skill, summarise_skill
 from tools_server.bundled import bundled_dir
 from tools_server.calls.engine_gate import EngineGate
 from tools_server.calls.run_skill import SkillRunner
@@ -89,6 +89,41 @@ async def test_with_several_labels_on_the_text_is_decoded_once_for_all_of_them()
     assert result.data["labels"] == ["bills", "parcels", "praise"]
     # The scripted tokenizer makes a token of each byte.
     assert result.usage.cached >= 2 * len(text)
+
+
+def writing(text: str, _: object) -> str:
+    """A model that chooses `feature`, and writes a title once it is asked about one."""
+    asked, _, said = text.rpartition("assistant\n")
+    answer = '{"title":"add a flag"}' if "A feature called" in asked else "feature"
+    return answer[len(said) :][:1]
+
+
+async def test_a_skill_that_chooses_can_write_about_its_choice_and_reads_the_text_once(tmp_path: Path) -> None:
+    skill = commit_skill(tmp_path)
+    text = "a long change " * 30
+    with anyio.fail_after(20):
+        async with Rooms(writing) as runner:
+            result = await runner.run(skill, {"text": text})
+    Draft202012Validator(skill.result_schema).validate(result.data)
+    assert result.data["label"] == "feature"
+    assert result.data["confidence"] > 0.9
+    assert result.data["title"] == "add a flag"
+    assert result.usage.cached >= len(text), "the scripted tokenizer makes a token of each byte"
+
+
+async def test_a_title_that_fills_its_limit_is_warned_of_and_one_without_end_is_refused(tmp_path: Path) -> None:
+    def long_title(text: str, _: object) -> str:
+        asked, _, said = text.rpartition("assistant\n")
+        return ('{"title":"' + "x" * 40 + '"}' if "called" in asked else "fix")[len(said) :][:1]
+
+    with anyio.fail_after(20):
+        async with Rooms(long_title) as runner:
+            result = await runner.run(commit_skill(tmp_path / "a"), {"items": ["a", "b"]})
+            with pytest.raises(OutputTruncated, match="after 20 tokens"):
+                await runner.run(commit_skill(tmp_path / "b", "[limits]\nmax_output_tokens = 20"), {"text": "a"})
+    assert [entry["warnings"] for entry in result.data["results"]] == [
+        ["$.title ends exactly at its `maxLength` and may be cut."]
+    ] * 2
 
 
 async def test_a_string_that_ends_where_it_had_to_is_warned_of(tmp_path: Path) -> None:

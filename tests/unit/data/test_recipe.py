@@ -75,7 +75,7 @@ def test_an_unknown_name_is_answered_with_near_ones():
 @pytest.mark.parametrize(
     ("before", "after", "said"),
     [
-        ('title = "Mine"', "title = ", "cannot be read as TOML"),
+        ('title = "Mine"', "title = ", "cannot be read"),
         ('title = "Mine"', 'titel = "Mine"', "title: Field required"),
         ('title = "Mine"', 'title = "Mine"\nextra = 1', "extra: Extra inputs"),
         ("mine/train.jsonl", "../train.jsonl", "files.train.path: String should match"),

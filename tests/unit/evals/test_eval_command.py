@@ -10,7 +10,7 @@ import typer
 from typer.testing import CliRunner, Result
 
 from tests.unit.evals.evals_fakes import LABELS, write_lines
-from tools_server.cli import evals, output
+from tools_server.cli import evals
 from tools_server.engine.scripted import ScriptedBackend, ScriptedEngine, saying
 from tools_server.engine.types import Adapter
 from tools_server.errors import EvaluationImpossible, ModelNotFound, SkillNotFound
@@ -59,7 +59,7 @@ def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
         manifest=lambda _model: SimpleNamespace(sha256=BASE),
     )
     monkeypatch.setattr(evals.ModelStore, "from_settings", lambda _settings: store)
-    monkeypatch.setattr(output.out, "width", 300)
+    monkeypatch.setenv("COLUMNS", "300")
     return made
 
 

@@ -112,6 +112,25 @@ def test_several_labels_are_an_answer_only_where_they_can_be_turned_on(good: Goo
     assert not validator(good(kind="choose").result_schema).is_valid(several)
 
 
+def test_what_is_written_after_a_choice_is_part_of_the_answer(good: Good):
+    skill = good(
+        kind="choose",
+        **{
+            "skill.toml": 'name = "@"\nversion = "1.0.0"\ndescription = "Pick one of them."\nkind = "choose"\n'
+            '[choose]\nwrite = ["title"]\n',
+            "output.schema.json": {
+                "type": "object",
+                "properties": {"label": {"enum": ["cat", "dog"]}, "title": {"type": "string"}},
+                "required": ["label", "title"],
+            },
+        },
+    )
+    validator = Draft202012Validator(skill.result_schema)
+    answer = {"label": "cat", "confidence": 1.0, "scores": {"cat": 1.0}}
+    validator.validate({**answer, "title": "a cat"})
+    assert not validator.is_valid(answer)
+
+
 def test_missing_arguments_get_their_default_or_none(good: Good):
     assert filled(good(), {"text": "x"}) == {"focus": None, "words": 7}
     assert filled(good(), {"words": 3, "focus": "a", "unknown": 1}) == {"focus": "a", "words": 3}

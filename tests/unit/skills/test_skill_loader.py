@@ -150,7 +150,7 @@ def test_nothing_in_a_prompt_is_computed_when_it_is_read(good: Good):
             "properties.label.enum",
             "b ",
         ),
-        ({"output.schema.json": output(x={})}, "output.schema.json", "properties.x", "`label` only"),
+        ({"output.schema.json": output(x={})}, "output.schema.json", "properties.x", "what choose.write names"),
         ({"output.schema.json": output(scores={})}, "output.schema.json", "properties.label", "is missing"),
         (
             {"skill.toml": manifest('[choose]\nlabels = "x"\n', "choose")},
@@ -173,6 +173,31 @@ def test_nothing_in_a_prompt_is_computed_when_it_is_read(good: Good):
 def test_a_wrong_closed_set_is_named(broken: Broken, files: dict[str, Any], file: str, key: str, word: str):
     outcome = broken(kind="choose", **files)
     assert (outcome.file, outcome.key) == (file, key)
+    assert word in outcome.reason
+
+
+@pytest.mark.parametrize(
+    ("choose", "more", "file", "word"),
+    [
+        ("", {"title": {"type": "string"}}, "output.schema.json", "what choose.write names"),
+        ('write = ["title"]', {}, "skill.toml", "no required property `title`"),
+        ('write = ["scores"]', {"scores": {"type": "object"}}, "skill.toml", "computed by the server"),
+        ('write = ["title"]\nmulti_label = "several"', {"title": {"type": "string"}}, "skill.toml", "needs one label"),
+        ('write = ["warnings"]', {"warnings": {"type": "string"}}, "output.schema.json", "given by the server"),
+    ],
+)
+def test_what_is_written_after_a_choice_is_named_and_required(
+    broken: Broken, choose: str, more: dict[str, Any], file: str, word: str
+):
+    outcome = broken(
+        **{
+            "skill.toml": manifest(f"[choose]\n{choose}\n", kind="choose"),
+            "input.schema.json": properties(several={"type": "boolean"}),
+            "output.schema.json": output(label={"enum": ["cat", "dog"]}, **more),
+            "prompt.jinja": user(""),
+        }
+    )
+    assert outcome.file == file
     assert word in outcome.reason
 
 
