@@ -88,7 +88,7 @@ def build_app(settings: Settings, *, engine_factory: EngineFactory | None = None
     Raises:
         SettingsError: this installation is incomplete.
     """
-    catalog = Catalog(standard_dirs(settings), adapters_dir=settings.adapters_dir)
+    catalog = Catalog(standard_dirs(settings), adapters_dir=settings.adapters_dir, model=settings.model)
     models = ModelStore.from_settings(settings)
     if engine_factory is None:
         engine_factory = partial(connect_engine if shares_engine(settings) else load_engine, settings, models)

@@ -17,9 +17,9 @@ from mcp import Client, StdioServerParameters
 
 from tests.native.conftest import MODEL
 from tools_server.bundled import bundled_dir
-from tools_server.skills.folder import skill_folders
+from tools_server.skills.catalog import Catalog
 
-BUNDLED = [folder.name for folder in skill_folders(bundled_dir("skills"))]
+BUNDLED = list(Catalog([bundled_dir("skills")], model=MODEL).snapshot.skills)
 
 Mode = Literal["auto", "legacy"]
 LIMIT_S = 120

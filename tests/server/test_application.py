@@ -20,9 +20,10 @@ from tests.server.conversation import MODES, Mode, text_of
 from tests.server.process import INITIALIZE, LIMIT_S, PYTHON, ROOT, Talk, talk, write_skill
 from tests.server.scripted_server import HEAVY
 from tools_server.bundled import bundled_dir
-from tools_server.skills.folder import skill_folders
+from tools_server.settings import Settings
+from tools_server.skills.catalog import Catalog
 
-BUNDLED = [folder.name for folder in skill_folders(bundled_dir("skills"))]
+BUNDLED = list(Catalog([bundled_dir("skills")], model=Settings().model).snapshot.skills)
 
 SCRIPTED_SERVER = [*PYTHON, str(ROOT / "tests/server/scripted_server.py")]
 SUMMARY = {"summary": "It is short.", "key_points": ["one", "two"]}

@@ -1,4 +1,4 @@
-"""`tools-server skills adapters`: list, show, add, promote, rollback and remove."""
+"""`tools-server skills adapters`: list, show, add, promote, rollback, ship and remove."""
 
 import re
 from dataclasses import dataclass
@@ -15,9 +15,12 @@ from tools_server.errors import AdapterVersionNotFound
 from tools_server.models import ModelStore
 from tools_server.settings import Settings, load_settings
 from tools_server.skills.adapters import (
+    BARE,
     EVALUATION_FILE,
+    SHIPPED,
     Active,
     Origin,
+    active_of,
     find_version,
     models_of,
     version_names,
@@ -26,6 +29,7 @@ from tools_server.skills.catalog import Catalog, standard_dirs
 from tools_server.training.evidence import read_evidence, summary_of
 from tools_server.training.promote import promote as promote_version
 from tools_server.training.promote import rollback as roll_back
+from tools_server.training.ship import ship as ship_version
 from tools_server.training.versions import add_version, remove_version
 
 __all__ = ["app"]
@@ -243,6 +247,34 @@ def rollback(
     known = place.catalog.get(skill)
     active = roll_back(place.root, known, place.model, base_sha256=place.base_sha256, reason=reason)
     _print_active(skill, place.model, active, as_json)
+
+
+@app.command()
+def ship(
+    skill: _SkillArgument,
+    version: Annotated[
+        str | None, typer.Argument(metavar="VERSION", help="Default: the version that is served, else the latest.")
+    ] = None,
+    *,
+    model: _ModelOption = None,
+    skills_dir: _SkillsDirOption = None,
+    as_json: _JsonOption = False,
+    config: _ConfigOption = None,
+) -> None:
+    """Copy a version into the skill's own folder and name it in skill.toml: whoever gets the folder has the adapter.
+
+    Example: tools-server skills adapters ship triage
+    """
+    place = _open(model, skills_dir, config)
+    known = place.catalog.get(skill)
+    active = active_of(place.root, skill, place.model)
+    served = active.version if active is not None and active.version not in (SHIPPED, BARE) else None
+    chosen = version or served or _latest(place.root, skill, place.model)
+    path = ship_version(known, find_version(place.root, skill, place.model, chosen))
+    if as_json:
+        output.print_json({"skill": skill, "model": place.model, "version": chosen, "file": str(path)})
+    else:
+        output.out.print(Text(f"Shipped {chosen} as {path}"))
 
 
 @app.command()

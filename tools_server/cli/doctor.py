@@ -137,6 +137,8 @@ def check_skills(application: App) -> Check:
     """List the skills, and name the folders that could not become one."""
     snapshot = application.catalog.snapshot
     names = ", ".join(snapshot.skills) or "none"
+    if snapshot.unserved:
+        names += f"; without an adapter for {application.settings.model}: {', '.join(snapshot.unserved)}"
     if snapshot.broken:
         found = f"{names}; broken: " + "; ".join(str(broken) for broken in snapshot.broken)
         return Check(

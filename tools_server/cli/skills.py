@@ -65,26 +65,34 @@ def list_skills(
     Example: tools-server skills list --skills-dir ./my-skills
     """
     settings = _settings(skills_dir, config)
-    snapshot = Catalog(standard_dirs(settings), adapters_dir=settings.adapters_dir).snapshot
+    snapshot = Catalog(standard_dirs(settings), adapters_dir=settings.adapters_dir, model=settings.model).snapshot
+    everything = dict(sorted({**snapshot.skills, **snapshot.unserved}.items()))
     if as_json:
         skills = [
-            {**_facts(skill), "shadows": [str(path) for path in snapshot.shadowed.get(name, ())]}
-            for name, skill in snapshot.skills.items()
+            {
+                **_facts(skill),
+                "served": name in snapshot.skills,
+                "shadows": [str(path) for path in snapshot.shadowed.get(name, ())],
+            }
+            for name, skill in everything.items()
         ]
         broken = [_broken_facts(broken) for broken in snapshot.broken]
         output.print_json({"skills": skills, "broken": broken, "warnings": list(snapshot.warnings)})
         return
     rows: list[tuple[str | Text, ...]] = []
-    for name, skill in snapshot.skills.items():
+    for name, skill in everything.items():
         hidden = [_origin(folder, settings) for folder in snapshot.shadowed.get(name, ())]
         origin = _origin(skill.folder, settings) + (f" (instead of {', '.join(hidden)})" if hidden else "")
         first, *_ = skill.manifest.description.split(". ")
         adapters = ", ".join(skill.adapters) or "-"
-        rows.append((name, skill.manifest.kind, skill.manifest.version, origin, adapters, first.rstrip(".")))
+        shown = name if name in snapshot.skills else Text(f"({name})", style="dim")
+        rows.append((shown, skill.manifest.kind, skill.manifest.version, origin, adapters, first.rstrip(".")))
     for broken in snapshot.broken:
         origin = _origin(broken.folder, settings)
         rows.append((Text(broken.name, style="red"), "broken", "-", origin, "-", _complaint(broken, Path())))
     output.print_table(("name", "kind", "version", "from", "adapters", "description"), rows)
+    if snapshot.unserved:
+        output.note(f"(not served by {settings.model}: it needs an adapter, and has none for this model)")
 
 
 @app.command()

@@ -39,12 +39,21 @@ class Catalog:
     """The skills in some directories. Of two with one name, that of the later directory is served.
 
     A broken folder hides nothing: an earlier working skill of its name stays, and the broken one is reported.
-    A directory that does not exist holds no skills (see `missing`); it may appear later.
+    With `model`, skills that need an adapter are served only where they have one for it. A directory that does not
+    exist holds no skills (see `missing`); it may appear later.
     """
 
-    def __init__(self, dirs: Sequence[Path], *, adapters_dir: Path | None = None, common: Common | None = None) -> None:
+    def __init__(
+        self,
+        dirs: Sequence[Path],
+        *,
+        adapters_dir: Path | None = None,
+        model: str | None = None,
+        common: Common | None = None,
+    ) -> None:
         self.dirs = tuple(dict.fromkeys(path.expanduser().absolute() for path in dirs))
         self.adapters_dir = None if adapters_dir is None else adapters_dir.expanduser().absolute()
+        self._model = model
         self._common = common or Common()
         self._subscribers: dict[int, Callable[[Snapshot], None]] = {}
         self._numbers = itertools.count()
@@ -70,7 +79,7 @@ class Catalog:
         """Give a skill by name.
 
         Raises:
-            SkillNotFound: there is none of that name; the hint names near ones.
+            SkillNotFound: there is none of that name, or it lacks its adapter; the hint names near ones, or the way.
             ManifestInvalid: there is a folder of that name, and it is broken.
         """
         snapshot = self.snapshot
@@ -81,6 +90,12 @@ class Catalog:
                 raise ManifestInvalid(
                     f"Skill {broken}.", f"Mend it; `tools-server skills check {name}` tells when it is good."
                 )
+        if name in snapshot.unserved:
+            others = ", ".join(snapshot.unserved[name].adapters) or "no model"
+            raise SkillNotFound(
+                f"Skill `{name}` needs an adapter, and has none for {self._model} (it has for: {others}).",
+                f"Serve a model that it has one for (`--model`), or train one: `tools-server train {name}`.",
+            )
         near = difflib.get_close_matches(name, snapshot.skills, n=3, cutoff=0.5)
         raise SkillNotFound(
             f"There is no skill {name!r}.",
@@ -119,7 +134,12 @@ class Catalog:
             for name, skill in skills.items():
                 skills[name], said = overlay(skill, self.adapters_dir)
                 warnings += said
-        return Reading(Snapshot(dict(sorted(skills.items())), tuple(broken), shadowed, tuple(warnings)), seen)
+        unserved = {name: skill for name, skill in sorted(skills.items()) if self._lacks_adapter(skill)}
+        served = {name: skill for name, skill in sorted(skills.items()) if name not in unserved}
+        return Reading(Snapshot(served, tuple(broken), shadowed, tuple(warnings), unserved), seen)
+
+    def _lacks_adapter(self, skill: Skill) -> bool:
+        return self._model is not None and skill.manifest.needs_adapter and self._model not in skill.adapters
 
     def is_stale(self) -> bool:
         """Tell from names, sizes and times whether the disk differs from the last reading. Safe in any thread."""
@@ -152,9 +172,9 @@ def _identity(snapshot: Snapshot) -> Hashable:
     """What makes two snapshots the same: content, not objects."""
     skills = tuple(
         (skill.folder, skill.digest, skill.prose, repr(skill.card), _adapters(skill))
-        for skill in snapshot.skills.values()
+        for skill in (*snapshot.skills.values(), *snapshot.unserved.values())
     )
-    return skills, snapshot.broken, tuple(snapshot.shadowed.items()), snapshot.warnings
+    return skills, tuple(snapshot.unserved), snapshot.broken, tuple(snapshot.shadowed.items()), snapshot.warnings
 
 
 def _adapters(skill: Skill) -> Hashable:

@@ -82,7 +82,8 @@ def _load(folder: SkillFolder, common: Common) -> Skill:
 
 
 def _prompt_digest(folder: SkillFolder, manifest: Manifest) -> str:
-    keys = manifest.model_dump_json(include=PROMPT_KEYS)
+    # Without what is as by default: a key that a later release adds changes no digest, and warns of no adapter.
+    keys = manifest.model_dump_json(include=PROMPT_KEYS, exclude_defaults=True)
     return hashlib.sha256((folder.digest(PROMPT_FILES) + keys).encode()).hexdigest()
 
 

@@ -100,6 +100,7 @@ class Manifest(_Section):
     title: str = Field(default="", max_length=80)
     description: str = Field(min_length=10, max_length=1200)
     kind: Literal["choose", "generate"]
+    needs_adapter: bool = False  # then it is offered only where there is an adapter for the served model
     limits: Limits = Limits()
     decoding: Decoding = Decoding()
     trust: Trust = Trust()

@@ -61,3 +61,5 @@ class Snapshot:
     shadowed: Mapping[str, tuple[Path, ...]] = field(default_factory=dict[str, tuple[Path, ...]])
     """By name, the folders of earlier directories that hold a skill of that name and are not served."""
     warnings: tuple[str, ...] = ()
+    unserved: Mapping[str, Skill] = field(default_factory=dict[str, Skill])
+    """Skills that need an adapter for the served model and have none; they are served as soon as they have one."""

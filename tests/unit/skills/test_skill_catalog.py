@@ -58,6 +58,29 @@ def test_a_broken_folder_does_not_hide_a_working_skill_of_its_name(make_folder: 
     assert [broken.folder for broken in catalog.snapshot.broken] == [tmp_path / "b" / "demo"]
 
 
+def test_a_skill_that_needs_an_adapter_is_served_by_models_that_it_has_one_for(
+    make_folder: MakeFolder, directory: Path
+):
+    sha = "a" * 64
+    make_folder(
+        **{
+            "skill.toml": 'name = "@"\nversion = "1.0.0"\ndescription = "Say something."\nkind = "generate"\n'
+            'needs_adapter = true\n[adapters.tiny]\nfile = "adapters/tiny/adapter.gguf"\n'
+            f'sha256 = "{sha}"\nbase_sha256 = "{sha}"\n',
+            "adapters/tiny/adapter.gguf": b"GGUF",
+        }
+    )
+    make_folder("plain")
+    assert list(Catalog([directory], model="tiny").snapshot.skills) == ["demo", "plain"]
+    assert list(Catalog([directory]).snapshot.skills) == ["demo", "plain"]
+    catalog = Catalog([directory], model="large")
+    assert list(catalog.snapshot.skills) == ["plain"]
+    assert list(catalog.snapshot.unserved) == ["demo"]
+    with pytest.raises(SkillNotFound, match=r"has none for large \(it has for: tiny\)") as caught:
+        catalog.get("demo")
+    assert "tools-server train demo" in caught.value.hint
+
+
 def test_a_directory_that_is_not_there_holds_nothing_and_is_named(make_folder: MakeFolder, directory: Path):
     make_folder("first")
     catalog = Catalog([directory, directory / "nowhere"])

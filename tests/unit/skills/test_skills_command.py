@@ -59,6 +59,19 @@ def test_list_and_show_know_promoted_adapters(
     assert "no adapter version 'one'" in answer("list")["warnings"][0]
 
 
+def test_list_tells_what_the_served_model_has_no_adapter_for(make_folder: MakeFolder, tmp_path: Path):
+    make_folder(
+        "needy",
+        **{
+            "skill.toml": 'name = "@"\nversion = "1.0.0"\ndescription = "Say something."\nkind = "generate"\n'
+            "needs_adapter = true\n"
+        },
+    )
+    listed = {skill["name"]: skill["served"] for skill in answer("list", "--skills-dir", tmp_path / "skills")["skills"]}
+    assert (listed["needy"], listed["classify"]) == (False, True)
+    assert "(needy)" in invoke("list", "--skills-dir", tmp_path / "skills").stdout
+
+
 def test_list_tells_which_folder_wins(make_folder: MakeFolder, tmp_path: Path):
     first = make_folder("twice", directory=tmp_path / "a")
     second = make_folder("twice", directory=tmp_path / "b")
