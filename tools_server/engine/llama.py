@@ -18,6 +18,7 @@ from tools_server.engine.cores import physical_cores
 from tools_server.engine.llama_library import llama, native_log
 from tools_server.engine.llama_vocabulary import LlamaVocabulary
 from tools_server.engine.local import LocalEngine
+from tools_server.engine.mapped import let_go
 from tools_server.engine.types import Adapter, ModelInfo
 from tools_server.errors import AdapterMismatch, DecodeFailed, ModelLoadFailed
 from tools_server.settings import KvType
@@ -76,6 +77,7 @@ class LlamaBackend(LlamaVocabulary):
             kv_type=kv_type,
             exact=exact,
         )
+        let_go(path)  # what the model needs of it comes back with the first call
         self._memory: Any = llama.llama_get_memory(self._context)
         self._adapters: dict[Adapter, Any] = {}
         self._invocations: dict[Adapter, tuple[int, ...]] = {}
