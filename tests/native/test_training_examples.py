@@ -140,6 +140,21 @@ def test_the_answer_turn_invokes_an_activated_adapter(vocabulary: LlamaVocabular
     assert example.tokens[example.invocation : example.prompt] == invocation
 
 
+def test_a_summary_without_key_points_is_learnt_up_to_its_end(vocabulary: LlamaVocabulary):
+    def learnt(expected: Mapping[str, Any]) -> tuple[bytes, list[tuple[int, int]]]:
+        (example,) = examples(vocabulary, "summarise", {"max_words": 40}, expected)
+        text = b"".join(map(vocabulary.piece, example.tokens[example.prompt :]))
+        return text, [(target.position, target.token) for target in example.targets]
+
+    part, targets = learnt({"summary": "Two lamps were ordered."})
+    whole, more = learnt({"summary": "Two lamps were ordered.", "key_points": ["It is urgent."]})
+    assert whole.startswith(part)
+    assert part == b'{"summary":"Two lamps were ordered', "what the last decision leads to need not be read"
+    assert vocabulary.piece(targets[-1][1]).startswith(b'."')
+    assert targets == more[: len(targets)], "each decision up to there is the same as in the whole answer"
+    assert len(targets) < len(more)
+
+
 @pytest.mark.parametrize(
     ("name", "own", "expected", "message"),
     [
@@ -150,6 +165,12 @@ def test_the_answer_turn_invokes_an_activated_adapter(vocabulary: LlamaVocabular
             r"here:1: the label 'c' is not among the sample's 2 labels",
         ),
         ("extract", {"fields": SCHEMA}, {"data": {"order": 12}}, r"here:1: the wanted answer .* cannot be given"),
+        (
+            "summarise",
+            {},
+            {"key_points": ["It is urgent."]},
+            r"here:1: .* no `summary`, .* before `key_points`",
+        ),
     ],
 )
 def test_an_answer_that_the_skill_could_never_give_is_refused_by_its_place(

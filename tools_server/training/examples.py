@@ -114,24 +114,30 @@ class ExampleBuilder:
             schema, wanted = self._skill.output_schema, sample.expected
         else:
             schema, wanted = widen(filled(self._skill, own)[argument]), sample.expected["data"]
-        answer = json.dumps(_ordered(wanted, schema), ensure_ascii=False, separators=(",", ":"))
+        answer, learnt = _written(wanted, schema, sample.place, partial=argument is None)
         constraint = constraint_of(schema, KINDS[self._skill.manifest.generate.spans])
         if constraint.kind is not ConstraintKind.JSON_SCHEMA:
             constraint = replace(constraint, text=text)
-        tokens, free = self._walk(constraint, answer, sample.place)
+        tokens, free = self._walk(constraint, answer, learnt, sample.place)
         targets = [Target(len(prompt) + at, tokens[at]) for at in free]
         return self._example(prompt, tokens[:-1] if free and free[-1] == len(tokens) - 1 else tokens, targets)
 
-    def _walk(self, constraint: Constraint, answer: str, place: str) -> tuple[list[int], list[int]]:
-        """Follow an answer through its grammar; give its tokens and which of them the model decides."""
+    def _walk(self, constraint: Constraint, answer: str, learnt: int, place: str) -> tuple[list[int], list[int]]:
+        """Follow an answer through its grammar; give its tokens and which of them the model decides.
+
+        Of an answer of which only a beginning is known, `learnt` is its length in bytes: there the walk ends.
+        """
         if self._grammars is None:
             raise TypeError("a skill that chooses has no grammar")
         matcher = self._grammars.matcher(constraint)
         rest = answer.encode()
+        after = len(rest) - learnt  # bytes that are known to follow, and not learnt
         tokens: list[int] = []
         free: list[int] = []
-        while True:
+        while not after or len(rest) > after:
             for forced in matcher.forced():
+                if after and len(rest) <= after:
+                    return tokens, free
                 piece = self._vocabulary.piece(forced)
                 if not rest.startswith(piece):
                     raise _impossible(place, answer, piece)
@@ -151,7 +157,7 @@ class ExampleBuilder:
             tokens.append(token)
             rest = rest[len(self._vocabulary.piece(token)) :]
             matcher.advance(token)
-        if rest:
+        if rest and not after:
             raise _impossible(place, answer, rest[:20])
         return tokens, free
 
@@ -181,6 +187,31 @@ def _last(tokens: tuple[int, ...], wanted: tuple[int, ...]) -> int:
         if tokens[at : at + len(wanted)] == wanted:
             return at
     raise ValueError("the prompt lacks the tokens that invoke the adapter")
+
+
+def _written(wanted: Mapping[str, Any], schema: Mapping[str, Any], place: str, *, partial: bool) -> tuple[str, int]:
+    """Write an answer as the model would, and tell how many bytes of it are learnt.
+
+    Where a sample wants only the first properties of an answer (a summary without key points), what follows is the name
+    of the next one: it decides how the end of the last value is tokenised, and is not learnt.
+
+    Raises:
+        SamplesInvalid: a property is missing that comes before one that is there.
+    """
+    given: Mapping[str, Any] = wanted
+    required: Sequence[str] = schema.get("required", ())
+    missing = [name for name in schema.get("properties", {}) if name in required and name not in given]
+    if not partial or not missing:
+        answer = json.dumps(_ordered(wanted, schema), ensure_ascii=False, separators=(",", ":"))
+        return answer, len(answer.encode())
+    names = list(schema["properties"])
+    if later := [name for name in given if names.index(name) > names.index(missing[0])]:
+        raise SamplesInvalid(
+            f"{place}: the wanted answer has no `{missing[0]}`, and it comes before `{later[0]}`.",
+            "Add it: an answer can be learnt from its beginning on only.",
+        )
+    begun = json.dumps(_ordered(wanted, {**schema, "required": []}), ensure_ascii=False, separators=(",", ":"))[:-1]
+    return f'{begun},"{missing[0]}":', len(begun.encode())
 
 
 def _ordered(value: Any, schema: Any) -> Any:
