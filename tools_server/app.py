@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from tools_server.calls.engine_gate import EngineGate
 from tools_server.calls.run_skill import SkillRunner
+from tools_server.calls.verify import Verifier
 from tools_server.engine.types import Engine
 from tools_server.host.info import Wanted, wanted
 from tools_server.host.paths import HostPaths, host_paths
@@ -71,6 +72,7 @@ class App:
             self.runner,
             model=self.settings.model,
             allow_paths=[path.expanduser().absolute() for path in self.settings.allow_paths],
+            verifier=Verifier(self.settings),
         )
         await serve(
             server,

@@ -56,7 +56,7 @@ async def test_a_client_calls_every_shipped_skill_and_gets_typed_answers(weights
     note.write_text("Order A-1042 was charged twice. Please refund 54.90 EUR. The parcel itself arrived on Monday.")
     async with client(mode, "--allow-path", str(tmp_path)) as mcp:
         tools = {tool.name: tool for tool in (await mcp.list_tools()).tools}
-        assert list(tools) == ["run_skill", *BUNDLED]
+        assert list(tools) == ["run_skill", "verify", *BUNDLED]
 
         label = checked(
             await mcp.call_tool("classify", {"text": note.read_text(), "labels": LABELS}),

@@ -22,8 +22,9 @@ async def conversation(
     *,
     mode: Mode = "auto",
     message_handler: Any = None,
+    verifier: ports.Verifies | None = None,
 ) -> AsyncGenerator[tuple[Client, SkillServer], None]:
-    server = build_server(skills, runs or Runs(), model="tiny")
+    server = build_server(skills, runs or Runs(), model="tiny", verifier=verifier)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(server.changes.run)
         async with Client(server.mcp, mode=mode, message_handler=message_handler) as client:

@@ -42,7 +42,7 @@ async def application(config: Path, mode: Mode, answer: str = ANSWER, *allowed: 
 async def test_the_bundled_skills_are_listed_and_answer(tmp_path: Path, mode: Mode):
     async with application(tmp_path, mode) as client:
         tools = {tool.name: tool for tool in (await client.list_tools()).tools}
-        assert list(tools) == ["run_skill", *BUNDLED]
+        assert list(tools) == ["run_skill", "verify", *BUNDLED]
 
         result = await client.call_tool("summarise", {"text": "A long text."})
         assert result.structured_content == SUMMARY
@@ -86,7 +86,7 @@ async def test_bad_arguments_say_what_is_wrong_and_what_to_do(tmp_path: Path, mo
 @pytest.mark.parametrize("mode", MODES)
 async def test_without_weights_the_tools_are_listed_and_calls_say_how_to_get_them(tmp_path: Path, mode: Mode):
     async with application(tmp_path, mode, "no model") as client:
-        assert len((await client.list_tools()).tools) == 1 + len(BUNDLED)
+        assert len((await client.list_tools()).tools) == 2 + len(BUNDLED)
         for _ in range(2):
             result = await client.call_tool("summarise", {"text": "t"})
             assert result.is_error
@@ -194,7 +194,9 @@ async def test_the_real_command_serves_and_leaves_with_its_client(tmp_path: Path
         answer = await server.handshake()
         assert "A small language model (smollm2-135m-instruct)" in answer["result"]["instructions"]
         await server.send({"jsonrpc": "2.0", "id": 1, "method": "tools/list"})
-        assert len((await server.answer_to(1))["result"]["tools"]) == 1 + len(BUNDLED)
+        names = [tool["name"] for tool in (await server.answer_to(1))["result"]["tools"]]
+        assert names[:2] == ["run_skill", "verify"]
+        assert {"banking_intent", *BUNDLED} <= set(names), "the small model has an adapter for banking_intent"
         await server.hang_up()
         assert await server.rest() == b""
         assert await server.ended() == 0

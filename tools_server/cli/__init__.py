@@ -21,6 +21,7 @@ __all__ = ["main"]
 COMMANDS = {
     "serve": "Serve the skills as MCP tools over stdio.",
     "run": "Run one skill on files or on standard input.",
+    "verify": "Tell what of an answer stands in its source, where, and what does not.",
     "skills": "List, show, check, create and evaluate skill folders, and manage their adapters.",
     "train": "Train an adapter for a skill on this machine.",
     "data": "List, show, check and download data for evaluation and training.",

@@ -14,7 +14,7 @@ from tools_server.server.changes import Changes, Peer
 from tools_server.server.guard import contained, explain_invalid_params
 from tools_server.server.handlers import Handlers
 from tools_server.server.instructions import instructions
-from tools_server.server.ports import Runs, Skills
+from tools_server.server.ports import Runs, Skills, Verifies
 from tools_server.skills.types import Snapshot
 
 NAME = "tools-server"
@@ -50,9 +50,10 @@ def build_server(
     *,
     model: str,
     allow_paths: Sequence[Path] = (),
+    verifier: Verifies | None = None,
 ) -> SkillServer:
-    """Build the server over a catalog and a runner."""
-    handlers = Handlers(skills, runs)
+    """Build the server over a catalog and a runner; with a verifier, it offers `verify` as well."""
+    handlers = Handlers(skills, runs, verifier)
     changes = Changes(skills)
     server = _Server(
         NAME,

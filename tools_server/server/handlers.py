@@ -11,7 +11,7 @@ from tools_server.calls.types import Progress
 from tools_server.errors import ToolsServerError
 from tools_server.server import resources, results, tools
 from tools_server.server.changes import Peer
-from tools_server.server.ports import Runs, Skills
+from tools_server.server.ports import Runs, Skills, Verifies
 
 Context = ServerRequestContext[Peer, Any]
 
@@ -19,14 +19,16 @@ Context = ServerRequestContext[Peer, Any]
 class Handlers:
     """Answers tools and resources out of the catalog and the runner; holds no state of its own."""
 
-    def __init__(self, skills: Skills, runs: Runs) -> None:
+    def __init__(self, skills: Skills, runs: Runs, verifier: Verifies | None = None) -> None:
         self._skills = skills
         self._runs = runs
+        self._verifier = verifier
 
     async def list_tools(self, _ctx: Context, params: types.PaginatedRequestParams | None) -> types.ListToolsResult:
-        """List `run_skill` and the skills."""
+        """List `run_skill`, `verify` and the skills."""
         _refuse_cursor(params)
-        return types.ListToolsResult(tools=tools.tools_of(self._skills.snapshot))
+        listed = tools.tools_of(self._skills.snapshot, verifies=self._verifier is not None)
+        return types.ListToolsResult(tools=listed)
 
     async def call_tool(self, ctx: Context, params: types.CallToolRequestParams) -> types.CallToolResult:
         """Run a skill; every outcome is a result but an unknown tool, which is a protocol error.
@@ -40,6 +42,9 @@ class Handlers:
         direct = params.name != tools.RUN_SKILL
         known = False
         try:
+            if params.name == tools.VERIFY and self._verifier is not None:
+                known = True
+                return results.structured(await self._verifier.run(arguments))
             name, arguments = (params.name, arguments) if direct else tools.unwrap_run_skill(arguments)
             skill = self._skills.get(name)
             known = True

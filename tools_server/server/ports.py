@@ -29,6 +29,18 @@ class Skills(Protocol):
         ...
 
 
+class Verifies(Protocol):
+    """Holding an answer against its source text."""
+
+    async def run(self, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Answer one call of `verify`.
+
+        Raises:
+            ToolsServerError: and nothing else, unless there is a bug.
+        """
+        ...
+
+
 class Runs(Protocol):
     """The one use case: run a skill."""
 

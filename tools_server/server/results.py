@@ -8,6 +8,7 @@ What only programs want (usage, timings, ids) rides in `_meta`, which costs the 
 import json
 import logging
 import uuid
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -30,17 +31,25 @@ def answer(result: SkillResult) -> types.CallToolResult:
     Raises:
         ValueError: the data holds what JSON cannot say (NaN, infinity).
     """
-    text = json.dumps(result.data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return types.CallToolResult(
-        content=[types.TextContent(type="text", text=text)],
-        structured_content=dict(result.data),
-        _meta={
+    return structured(
+        result.data,
+        {
             f"{META}/call": result.call_id,
             f"{META}/skill": {"name": result.skill, "version": result.version},
             f"{META}/model": result.model,
             f"{META}/usage": asdict(result.usage),
             f"{META}/timings": asdict(result.timings),
         },
+    )
+
+
+def structured(data: Mapping[str, Any], meta: Mapping[str, Any] | None = None) -> types.CallToolResult:
+    """Show typed data; raises ValueError as `answer` does."""
+    text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return types.CallToolResult(
+        content=[types.TextContent(type="text", text=text)],
+        structured_content=dict(data),
+        _meta=dict(meta) if meta else None,
     )
 
 

@@ -1,4 +1,4 @@
-"""Skills as MCP tools: `run_skill` first, then one tool per skill by name.
+"""Skills as MCP tools: `run_skill` first, then `verify`, then one tool per skill by name.
 
 `run_skill` never changes, so that a client that ignores `list_changed` can still call a skill that was added after
 it listed the tools, and so that a new skill leaves the beginning of the list (and the client's prompt cache) alone.
@@ -9,10 +9,12 @@ from typing import Any, cast
 
 from mcp import types
 
+from tools_server.calls.verify import VERIFY_INPUT, VERIFY_OUTPUT
 from tools_server.errors import InvalidArguments
 from tools_server.skills.types import Skill, Snapshot
 
 RUN_SKILL = "run_skill"
+VERIFY = "verify"
 
 ANNOTATIONS = types.ToolAnnotations(
     read_only_hint=True, destructive_hint=False, idempotent_hint=True, open_world_hint=False
@@ -49,6 +51,20 @@ RUN_SKILL_TOOL = types.Tool(
     _meta=_RUN_SKILL_META,
 )
 
+VERIFY_TOOL = types.Tool(
+    name=VERIFY,
+    title="Verify an answer",
+    description=(
+        "Look up every value, number, date and name of an answer in the text that it is about: where each one stands, "
+        "and what the text does not have. No model takes part, so it costs milliseconds. Use for answers of the skills "
+        "or of your own before you rely on them; not for judging whether a conclusion follows."
+    ),
+    input_schema=dict(VERIFY_INPUT),
+    output_schema=dict(VERIFY_OUTPUT),
+    annotations=ANNOTATIONS,
+    _meta={"anthropic/searchHint": "check values and claims of an answer against its source text, without a model"},
+)
+
 _TYPE_NAMES = (
     (type(None), "null"),
     (bool, "a boolean"),  # before int, which a bool is as well
@@ -58,9 +74,10 @@ _TYPE_NAMES = (
 )
 
 
-def tools_of(snapshot: Snapshot) -> list[types.Tool]:
-    """List the tools: `run_skill`, then the skills in the order of their names."""
-    return [RUN_SKILL_TOOL, *(tool_of(skill) for _, skill in sorted(snapshot.skills.items()))]
+def tools_of(snapshot: Snapshot, *, verifies: bool = False) -> list[types.Tool]:
+    """List the tools: `run_skill`, `verify` where there is a verifier, then the skills in the order of their names."""
+    fixed = [RUN_SKILL_TOOL, VERIFY_TOOL] if verifies else [RUN_SKILL_TOOL]
+    return [*fixed, *(tool_of(skill) for _, skill in sorted(snapshot.skills.items()))]
 
 
 def tool_of(skill: Skill) -> types.Tool:
