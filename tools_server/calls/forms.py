@@ -65,6 +65,7 @@ _CutFinder = cast("Any", validators).extend(_AnswerValidator, {"maxLength": _fil
 class AnswerForm:
     """A compiled answer schema. `wrapped_in` names the property of the result that holds the answer, if any."""
 
+    schema: Mapping[str, Any]
     constraint: Constraint
     validator: Any
     cut_finder: Any
@@ -163,7 +164,7 @@ async def _compiled(
     await engine.check(constraint)
     registry = cast("Any", Registry)()
     validator = _AnswerValidator(schema, registry=registry, format_checker=Draft202012Validator.FORMAT_CHECKER)
-    return AnswerForm(constraint, validator, _CutFinder(schema, registry=registry), wrapped_in)
+    return AnswerForm(schema, constraint, validator, _CutFinder(schema, registry=registry), wrapped_in)
 
 
 def constraint_of(schema: Mapping[str, Any], kind: ConstraintKind) -> Constraint:

@@ -5,15 +5,18 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, cast
 
+import anyio.to_thread
+
 from tools_server.calls.forms import AnswerForm
 from tools_server.calls.gather import gather
+from tools_server.calls.places import evidence_of
 from tools_server.calls.redact import located, redacted
 from tools_server.calls.work import Work
 from tools_server.calls.write import may_be_cut, write
 from tools_server.engine.types import Prompt
 from tools_server.errors import InputTooLong
 from tools_server.inputs.split import split
-from tools_server.skills.schemas import REDACTED
+from tools_server.skills.schemas import EVIDENCE, REDACTED
 
 SLACK = 16
 """Tokens kept free in each part: a text tokenises a little differently inside of a prompt."""
@@ -58,6 +61,11 @@ class Generator:
                 answer = self._in_place(located_in, text, parts, answers, warnings)
             else:
                 answer = await self._combined(answers, text, tokens, warnings)
+        if self._work.call.skill.manifest.trust.evidence == "spans":
+            look_up = partial(evidence_of, answer, text, self._form.schema, self._form.wrapped_in)
+            places, said = await anyio.to_thread.run_sync(look_up, abandon_on_cancel=True)
+            answer = {**answer, EVIDENCE: places}
+            warnings += said
         return {**answer, "warnings": warnings} if warnings else answer
 
     async def _fit(self, text: str) -> tuple[Prompt | None, int, int]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from tools_server.skills.manifest import Manifest
-from tools_server.skills.schemas import PLACE, REDACTED, fixed_labels
+from tools_server.skills.schemas import EVIDENCE, PLACE, REDACTED, fixed_labels
 from tools_server.skills.types import Skill
 
 
@@ -164,6 +164,13 @@ def _generated(manifest: Manifest, output: Mapping[str, Any]) -> tuple[dict[str,
         place = {"type": "integer", "minimum": 0, "description": "In characters of the text."}
         properties = {**entities["items"]["properties"], **dict.fromkeys(PLACE, place)}
         one[name] = {**entities, "items": {**entities["items"], "properties": properties}}
+    if manifest.trust.evidence == "spans":
+        one[EVIDENCE] = {
+            "type": "object",
+            "additionalProperties": {"type": "array", "items": {"type": "integer", "minimum": 0}},
+            "description": "Where each value stands: [start, end] in characters of the text, by its path.",
+        }
+        required.append(EVIDENCE)
     if manifest.generate.redact:
         one[REDACTED] = {"type": "string", "description": "The text with marks in the place of entities."}
         required.append(REDACTED)

@@ -52,6 +52,8 @@ CHOOSE_NAMES = frozenset({"choices", "label"})
 SERVER_RESULT_NAMES = frozenset({"warnings", "results", "index", "path", "error"})
 REDACTED = "redacted"
 """The property that `generate.redact` adds."""
+EVIDENCE = "evidence"
+"""The property that `trust.evidence` adds."""
 PLACE = ("start", "end")
 """What `generate.locate` adds to each entity: characters of the text, from `start` up to `end`."""
 CHOOSE_RESULT_NAMES = frozenset({"label", "labels", "confidence", "scores"})
@@ -102,7 +104,14 @@ def check_output(schema: Mapping[str, Any], manifest: Manifest) -> None:
         if "label" not in properties:
             raise Problem(OUTPUT_FILE, "properties.label", 'is missing; it is what a `kind = "choose"` skill answers')
         _check_closed_set(properties["label"], manifest)
-    taken = SERVER_RESULT_NAMES | {REDACTED} if manifest.generate.redact else SERVER_RESULT_NAMES
+    taken = set(SERVER_RESULT_NAMES)
+    if manifest.generate.redact:
+        taken.add(REDACTED)
+    if manifest.trust.evidence == "spans":
+        taken.add(EVIDENCE)
+        if manifest.kind != "generate" or manifest.generate.locate is not None:
+            reason = 'is for a `kind = "generate"` skill whose entities are not located anyway'
+            raise Problem("skill.toml", "trust.evidence", reason)
     for name in properties.keys() & taken:
         raise Problem(
             OUTPUT_FILE, f"properties.{name}", f"`{name}` is given by the server; name the property otherwise"

@@ -233,8 +233,8 @@ def summarise_skill(parent: Path, limits: str = "", **more: Any) -> Skill:
     )
 
 
-def extract_skill(parent: Path, limits: str = "") -> Skill:
-    manifest = f'name = "extract"\nkind = "generate"\n[generate]\nschema_from = "fields"\n[limits]\n{limits}'
+def extract_skill(parent: Path, limits: str = "", more: str = "") -> Skill:
+    manifest = f'name = "extract"\nkind = "generate"\n{more}[generate]\nschema_from = "fields"\n[limits]\n{limits}'
     output = {"type": "object", "properties": {"data": {"type": "object"}}, "required": ["data"]}
     prompt = "{% block user %}{{ fields | tojson }}\n{{ text }}{% endblock %}"
     return make_skill(parent, manifest, prompt=prompt, arguments=FIELDS, output=output)

@@ -146,6 +146,33 @@ async def test_a_string_that_ends_where_it_had_to_is_warned_of(tmp_path: Path) -
     assert "may be cut" in result.data["warnings"][0]
 
 
+async def test_evidence_says_where_each_value_stands_and_a_warning_names_what_is_not_there(tmp_path: Path) -> None:
+    skill = extract_skill(tmp_path, more='[trust]\nevidence = "spans"\n')
+    fields = {
+        "type": "object",
+        "properties": {
+            "name": {"type": "string"},
+            "mood": {"enum": ["angry", "calm"]},
+            "lines": {
+                "type": "array",
+                "maxItems": 2,
+                "items": {"type": "object", "properties": {"n": {"type": "number"}}},
+            },
+            "note": {"type": "string"},
+        },
+        "required": ["name", "mood", "lines"],
+    }
+    said = {"name": "Ada", "mood": "calm", "lines": [{"n": 1250.5}, {"n": 7}], "note": None}
+    text = "Ada owes 1,250.50 EUR."
+    with anyio.fail_after(20):
+        async with Rooms(saying(json.dumps(said, separators=(",", ":")))) as runner:
+            result = await runner.run(skill, {"fields": fields, "text": text})
+    Draft202012Validator(skill.result_schema).validate(result.data)
+    places = result.data["evidence"]
+    assert {path: text[start:end] for path, (start, end) in places.items()} == {"name": "Ada", "lines[0].n": "1,250.50"}
+    assert result.data["warnings"] == ["Not in the text: `lines[1].n` (7)."]
+
+
 async def test_a_marked_property_of_a_callers_schema_is_copied_from_the_text(tmp_path: Path) -> None:
     fields = {
         "type": "object",

@@ -254,6 +254,27 @@ def test_what_is_to_be_located_is_a_list_of_types_and_values(
     assert word in outcome.reason
 
 
+@pytest.mark.parametrize(
+    ("more", "kind", "schemas", "key"),
+    [
+        ('[trust]\nevidence = "spans"\n', "choose", {"label": {"enum": ["a", "b"]}}, "trust.evidence"),
+        ('[trust]\nevidence = "spans"\n', "generate", {"evidence": {"type": "string"}}, "properties.evidence"),
+    ],
+)
+def test_evidence_is_added_to_what_a_skill_generates(
+    broken: Broken, more: str, kind: str, schemas: dict[str, Any], key: str
+):
+    outcome = broken(
+        **{
+            "skill.toml": manifest(more, kind=kind),
+            "input.schema.json": None,
+            "output.schema.json": output(**schemas),
+            "prompt.jinja": user(""),
+        }
+    )
+    assert outcome.key == key
+
+
 def test_a_large_file_is_refused_with_its_size(broken: Broken):
     outcome = broken(**{"prompt.jinja": "x" * 70_000})
     assert outcome.file == "prompt.jinja"
