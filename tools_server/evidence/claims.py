@@ -1,19 +1,20 @@
 """What prose claims that can be looked up without understanding it: numbers, times, dates and names."""
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 from tools_server.evidence.numbers import Mention, dates, numbers
 from tools_server.evidence.source import Source, folded
 
-__all__ = ["Claim", "Kind", "sentences", "unsupported", "unsupported_names"]
+__all__ = ["Claim", "Kind", "sentences", "unsupported"]
 
 Kind = Literal["number", "date", "name", "sentence"]
 
 _WORD = re.compile(r"\w+(?:['’-]\w+)*")
 _SENTENCE = re.compile(r"[^.!?\n]*(?:[.!?](?!\s|$)[^.!?\n]*)*[.!?]*")
-_SENTENCE_START = re.compile(r"(?:^|[.!?:]\s+|\n)[\W_]*(?=\w)")
+_BREAK = re.compile(r"[.!?:]\s|\n")
 
 CONTENT_LETTERS = 4
 """Words from this length on count as content: shorter ones are mostly grammar."""
@@ -45,20 +46,20 @@ def unsupported(prose: str, source: Source) -> list[Claim]:
     that is worded anew is reported as well: what is found is a warning, no proof.
     """
     found: list[Claim] = []
-    taken: list[tuple[int, int]] = []
+    taken = bytearray(len(prose))
     read: tuple[tuple[Kind, list[Mention]], ...] = (
         ("date", dates(prose)),
         ("number", numbers(prose, spelt_out=False)),
     )
     for kind, mentions in read:
         for mention in mentions:
-            if any(start <= mention.start < end for start, end in taken):
+            if taken[mention.start]:
                 continue
-            taken.append((mention.start, mention.end))
+            taken[mention.start : mention.end] = b"x" * (mention.end - mention.start)
             if source.mentions(mention) is None:
                 found.append(_claim(kind, prose, mention.start, mention.end))
-    for start, end in unsupported_names(prose, source):
-        if not any(first <= start < last for first, last in taken):
+    for start, end in _unknown_names(prose, source):
+        if not taken[start]:
             found.append(_claim("name", prose, start, end))
     known = {word[:STEM_LETTERS] for word in _content(source.text)}
     for start, end in sentences(prose):
@@ -69,16 +70,16 @@ def unsupported(prose: str, source: Source) -> list[Claim]:
     return sorted(found, key=lambda claim: claim.start)
 
 
-def unsupported_names(prose: str, source: Source) -> list[tuple[int, int]]:
+def _unknown_names(prose: str, source: Source) -> Iterator[tuple[int, int]]:
     """Places of capitalised words inside sentences that the source does not have, whatever their case there."""
     known = set(_WORD.findall(folded(source.text)))
     known |= {part for word in known for part in re.split(r"['-]", word)}
-    first = {match.end() for match in _SENTENCE_START.finditer(prose)}
-    return [
-        match.span()
-        for match in _WORD.finditer(prose)
-        if match[0][0].isupper() and match.start() not in first and not _is_known(folded(match[0]), known)
-    ]
+    end = 0  # of the word before
+    for match in _WORD.finditer(prose):
+        begins = end == 0 or _BREAK.search(prose, end, match.start()) is not None
+        end = match.end()
+        if match[0][0].isupper() and not begins and not _is_known(folded(match[0]), known):
+            yield match.span()
 
 
 def sentences(prose: str) -> list[tuple[int, int]]:

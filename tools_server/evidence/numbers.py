@@ -33,6 +33,9 @@ Reading = Decimal | Day | Time
 ANY_YEAR = 0
 """In keys; no date that is written has it."""
 
+MOST_DIGITS = 24
+"""Of a number, marks included: as many as decimal arithmetic keeps exactly."""
+
 
 @dataclass(frozen=True, slots=True)
 class Mention:
@@ -66,6 +69,7 @@ _GAP = "['’\u00a0\u202f ]"
 _TIME = re.compile(r"(?<![\w:.,])(\d{1,2}):(\d{2})(?::\d{2})?(?![\w:]|\.\d)")
 _GROUPED = re.compile(rf"(?<![\w.,])\d{{1,3}}(?:([.,]|{_GAP})\d{{3}})(?:\1\d{{3}})*(?:[.,]\d+)?(?!\d)")
 _PLAIN = re.compile(r"(?<![\d.,])\d+(?:[.,]\d+)?(?![.,]?\d)")
+_CODE = re.compile(r"0\d")
 _MANY = re.compile(r"[ \u00a0]?(k|m|bn|thousand|mio|million|billion)\b", re.IGNORECASE)
 _WORD = re.compile(rf"\b(?:{'|'.join(_WORDS)})\b", re.IGNORECASE)
 
@@ -94,7 +98,9 @@ def numbers(text: str, *, spelt_out: bool = True) -> list[Mention]:
         for match in _TIME.finditer(text)
     ]
     rest = _TIME.sub(lambda match: " " * len(match[0]), text)
-    found += [_number(rest, match) for pattern in (_GROUPED, _PLAIN) for match in pattern.finditer(rest)]
+    for pattern in (_GROUPED, _PLAIN):
+        for match in pattern.finditer(rest):
+            found += _number(rest, match)
     if spelt_out:
         for match in _WORD.finditer(text):
             found.append(Mention(*match.span(), frozenset[Reading]({Decimal(_WORDS.index(match[0].lower()))})))
@@ -124,9 +130,14 @@ def _mention(match: re.Match[str], readings: set[Day]) -> Iterator[Mention]:
         yield Mention(*match.span(), frozenset[Reading](possible))
 
 
-def _number(text: str, match: re.Match[str]) -> Mention:
-    """Every number that the characters may mean; `1.2 million` is read with what follows, too."""
+def _number(text: str, match: re.Match[str]) -> Iterator[Mention]:
+    """Every number that the characters may mean; `1.2 million` is read with what follows, too.
+
+    Very many digits, and zeros in front, make a code: it has no other form.
+    """
     plain = re.sub(_GAP, "", match[0])
+    if len(plain) > MOST_DIGITS or _CODE.match(plain):
+        return
     marks = [character for character in plain if character in ",."]
     if len(set(marks)) == len(",."):  # the last one is the decimal mark
         candidates = {plain.replace(marks[0], "").replace(marks[-1], ".")}
@@ -141,4 +152,4 @@ def _number(text: str, match: re.Match[str]) -> Mention:
     if many := _MANY.match(text, end):
         end = many.end()
         values |= {value.scaleb(_TIMES[many[1].lower()]).normalize() for value in values}
-    return Mention(match.start(), end, frozenset[Reading](values))
+    yield Mention(match.start(), end, frozenset[Reading](values))

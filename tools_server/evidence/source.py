@@ -17,6 +17,9 @@ or a date that is written otherwise."""
 
 _ALIKE = str.maketrans(dict.fromkeys("‘’‚‛´`", "'") | dict.fromkeys("“”„‟«»", '"') | dict.fromkeys("‐‑‒–—−", "-"))
 _INVISIBLE = frozenset("\u00ad\u200b\ufeff")
+LONGEST_FORM = 60
+"""Characters of a value that is a number or a date, with its unit."""
+
 _AROUND = " \t\n.,;:!?'\"()[]{}<>-"
 
 
@@ -42,6 +45,8 @@ class Source:
                 return Place(start, start + len(value), "exact")
         if (place := self._folded_place(value)) is not None:
             return place
+        if len(value) > LONGEST_FORM:
+            return None
         return self._otherwise_written("date", dates(value), value) or self._otherwise_written(
             "number", numbers(value), value
         )

@@ -48,6 +48,7 @@ def test_a_value_is_found_as_it_stands_or_written_otherwise(value: str, quote: s
         "50",  # a part of 1.250,50
         "12",  # a part of 09:12
         "1250.50 USD",  # another currency
+        "02",  # a code, not two
         "3 April 2026",
         "2027-03-03",
         "Bob",
@@ -67,6 +68,12 @@ def test_a_date_without_a_year_agrees_with_that_day_in_any_year():
 def test_what_looks_like_a_date_or_a_number_and_is_none_harms_nobody(text: str):
     assert dates(text) == []
     assert all(mention.readings for mention in numbers(text))
+
+
+def test_long_codes_are_no_numbers():
+    code = "1234567890" * 4
+    assert Source(f"It is {code}.").find(code) is not None
+    assert Source(f"It is {code}.").find(code[:-1] + "1") is None
 
 
 @given(st.text(max_size=60), st.text(max_size=12))

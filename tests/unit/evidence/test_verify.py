@@ -41,6 +41,11 @@ def test_what_the_server_computed_is_not_looked_up():
     assert (done.checked, done.supported) == (1, True)
 
 
+def test_a_long_answer_of_nothing_but_signs_and_numbers_takes_no_time_worth_speaking_of():
+    answer = "a b c d " + "\n" * 40_000 + "!" * 40_000 + "7 " * 20_000 + "3 May " * 5_000 + "Q. " * 5_000
+    assert verify(answer, TEXT).checked == 1
+
+
 def test_a_plain_text_and_a_list_are_answers_too():
     assert verify("Ann Lee ordered lamps.", TEXT).supported
     assert not verify(["Oslo", "Bergen"], TEXT).supported
