@@ -71,8 +71,18 @@ class Chooser:
         if (tokens := await self._work.exceeds(text, limit)) is not None:
             raise self._work.too_long(tokens, limit, why="its `max_input_tokens`")
         if self._multi:
-            return await self._every(text)
-        return await (self._best(text) if self._form is None else self._best_and_written(text, self._form))
+            answer = await self._every(text)
+        else:
+            answer = await (self._best(text) if self._form is None else self._best_and_written(text, self._form))
+        return {**answer, **self._deferral(answer["confidence"])}
+
+    def _deferral(self, confidence: float) -> Mapping[str, Any]:
+        """Say that an answer is too unsure to use: below what the caller asks for, or else what the skill does."""
+        asked, own = self._work.call.min_confidence, self._work.call.skill.manifest.trust.defer_below
+        least, whose = (asked, "`min_confidence`") if asked is not None else (own, "the skill's `defer_below`")
+        if least is None or confidence >= least:
+            return {}
+        return {"deferred": True, "reason": f"The confidence is {confidence:g}, below {whose} of {least:g}."}
 
     async def _best(self, text: str) -> Mapping[str, Any]:
         """Score all labels at once."""

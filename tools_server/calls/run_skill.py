@@ -77,6 +77,7 @@ class SkillRunner:
             inputs=checked.inputs,
             started=started,
             deadline=started + seconds,
+            min_confidence=checked.min_confidence,
         )
         in_time = partial(within, call.deadline)
         engine = await in_time(

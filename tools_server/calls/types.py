@@ -23,6 +23,7 @@ class SkillCall:
     inputs: tuple[str, ...]  # the texts, or the paths, in the caller's order
     started: float  # time.monotonic(), seconds
     deadline: float  # the same clock
+    min_confidence: float | None = None  # what the caller asks for
 
     @property
     def single(self) -> bool:

@@ -29,8 +29,8 @@ be wrong, or when the text is a few lines that you already have.
 How:
 - {paths}
 - Put many inputs into one call (`items` or `paths`) instead of many calls; calls may also run in parallel.
-- Where an answer has a `confidence` (0 to 1), treat a low one as "look yourself". `warnings` say what was left out \
-or doubtful.
+- Where an answer has a `confidence` (0 to 1), treat a low one as "look yourself"; with `min_confidence` such answers \
+are marked `deferred`. `warnings` say what was left out or doubtful.
 - An error says what to change. Change that and call again; do not repeat the same call.
 - `{run_skill}` runs a skill by name, also one that was added later. The resource tools-server://skills lists them.
 

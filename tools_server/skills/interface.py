@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from tools_server.skills.manifest import Manifest
-from tools_server.skills.schemas import EVIDENCE, PLACE, REDACTED, fixed_labels
+from tools_server.skills.schemas import EVIDENCE, MIN_CONFIDENCE, PLACE, REDACTED, fixed_labels
 from tools_server.skills.types import Skill
 
 
@@ -95,30 +95,36 @@ def _default(schema: Any) -> Any:
     return cast("Mapping[str, Any]", schema).get("default") if isinstance(schema, Mapping) else None
 
 
-def _common_inputs(manifest: Manifest, common: Common) -> dict[str, Any]:
+def _common_inputs(manifest: Manifest, bounds: Common) -> dict[str, Any]:
     accepts = manifest.inputs.accepts
     names = [f"`{name}`" for name in accepts]
     rule = f" Give exactly one of {', '.join(names[:-1])} and {names[-1]}." if len(names) > 1 else ""
-    text = {"type": "string", "minLength": 1, "maxLength": common.text_chars}
+    text = {"type": "string", "minLength": 1, "maxLength": bounds.text_chars}
     known: dict[str, dict[str, Any]] = {
         "text": {**text, "description": f"The text to work on.{rule}"},
         "items": {
             "type": "array",
             "minItems": 1,
-            "maxItems": common.items,
+            "maxItems": bounds.items,
             "items": text,
             "description": f"Several texts; each gets its own entry in `results`.{rule}",
         },
         "paths": {
             "type": "array",
             "minItems": 1,
-            "maxItems": common.paths,
+            "maxItems": bounds.paths,
             "items": {"type": "string", "minLength": 1, "maxLength": 4096},
             "description": "Absolute paths of UTF-8 text files inside the allowed folders, each read and answered for "
             f"itself. Prefer this for files: you need not read them.{rule}",
         },
     }
-    return {name: schema for name, schema in known.items() if name in accepts}
+    common = {name: schema for name, schema in known.items() if name in accepts}
+    if manifest.kind == "choose":
+        common[MIN_CONFIDENCE] = {
+            **PROBABILITY,
+            "description": "Answers less sure than this are marked `deferred`: look at those inputs yourself.",
+        }
+    return common
 
 
 def _one_result(manifest: Manifest, output: Mapping[str, Any]) -> tuple[dict[str, Any], list[list[str]]]:
@@ -142,6 +148,8 @@ def _one_result(manifest: Manifest, output: Mapping[str, Any]) -> tuple[dict[str
             "description": "Probability of `label`; with several labels on, of the least certain decision.",
         },
         "scores": {"type": "object", "additionalProperties": PROBABILITY, "description": "Probability of each label."},
+        "deferred": {"const": True, "description": "There when the answer is too unsure to use: look yourself."},
+        "reason": {"type": "string", "description": "Why it is deferred."},
     }
     one |= {name: properties[name] for name in manifest.choose.write}
     shapes = [["label", "confidence", "scores", *manifest.choose.write]]

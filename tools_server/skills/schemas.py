@@ -47,6 +47,8 @@ TEMPLATE_WORDS = frozenset(
         "loop",
     ]
 )
+MIN_CONFIDENCE = "min_confidence"
+"""The argument that every `choose` skill takes besides its own."""
 CHOOSE_NAMES = frozenset({"choices", "label"})
 """Variables that the template of a `choose` skill has besides its arguments."""
 SERVER_RESULT_NAMES = frozenset({"warnings", "results", "index", "path", "error"})
@@ -56,7 +58,7 @@ EVIDENCE = "evidence"
 """The property that `trust.evidence` adds."""
 PLACE = ("start", "end")
 """What `generate.locate` adds to each entity: characters of the text, from `start` up to `end`."""
-CHOOSE_RESULT_NAMES = frozenset({"label", "labels", "confidence", "scores"})
+CHOOSE_RESULT_NAMES = frozenset({"label", "labels", "confidence", "scores", "deferred", "reason"})
 
 
 def check_arguments(schema: Mapping[str, Any], manifest: Manifest) -> None:
@@ -67,7 +69,7 @@ def check_arguments(schema: Mapping[str, Any], manifest: Manifest) -> None:
     """
     _check_schema(INPUT_FILE, schema)
     properties = _properties(INPUT_FILE, schema)
-    taken = {*INPUT_KINDS, *(CHOOSE_NAMES if manifest.kind == "choose" else ())}
+    taken = {*INPUT_KINDS, *((*CHOOSE_NAMES, MIN_CONFIDENCE) if manifest.kind == "choose" else ())}
     for name in properties:
         key = f"properties.{name}"
         if name in taken:
@@ -104,6 +106,8 @@ def check_output(schema: Mapping[str, Any], manifest: Manifest) -> None:
         if "label" not in properties:
             raise Problem(OUTPUT_FILE, "properties.label", 'is missing; it is what a `kind = "choose"` skill answers')
         _check_closed_set(properties["label"], manifest)
+    if manifest.kind != "choose" and manifest.trust.defer_below is not None:
+        raise Problem("skill.toml", "trust.defer_below", 'is for a `kind = "choose"` skill: it has a confidence')
     taken = set(SERVER_RESULT_NAMES)
     if manifest.generate.redact:
         taken.add(REDACTED)

@@ -91,6 +91,25 @@ async def test_with_several_labels_on_the_text_is_decoded_once_for_all_of_them()
     assert result.usage.cached >= 2 * len(text)
 
 
+@pytest.mark.parametrize(
+    ("given", "own", "deferred"),
+    [({}, "", False), ({"min_confidence": 1.0}, "", True), ({}, "[trust]\ndefer_below = 1.0", True),
+     ({"min_confidence": 0.5}, "[trust]\ndefer_below = 1.0", False)],
+)  # fmt: skip
+async def test_an_answer_that_is_less_sure_than_asked_for_is_deferred_and_still_given(
+    tmp_path: Path, given: dict[str, float], own: str, deferred: bool
+) -> None:
+    skill = classify_skill(tmp_path, own)
+    with anyio.fail_after(20):
+        async with Rooms(saying("spam")) as runner:
+            result = await runner.run(skill, {"labels": ["ham", "spam"], "items": ["a"], **given})
+    Draft202012Validator(skill.result_schema).validate(result.data)
+    (entry,) = result.data["results"]
+    assert entry["label"] == "spam"
+    assert entry.get("deferred", False) is deferred
+    assert ("reason" in entry) is deferred
+
+
 def writing(text: str, _: object) -> str:
     """A model that chooses `feature`, and writes a title once it is asked about one."""
     asked, _, said = text.rpartition("assistant\n")

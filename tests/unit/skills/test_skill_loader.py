@@ -259,9 +259,10 @@ def test_what_is_to_be_located_is_a_list_of_types_and_values(
     [
         ('[trust]\nevidence = "spans"\n', "choose", {"label": {"enum": ["a", "b"]}}, "trust.evidence"),
         ('[trust]\nevidence = "spans"\n', "generate", {"evidence": {"type": "string"}}, "properties.evidence"),
+        ("[trust]\ndefer_below = 0.5\n", "generate", {"answer": {"type": "string"}}, "trust.defer_below"),
     ],
 )
-def test_evidence_is_added_to_what_a_skill_generates(
+def test_evidence_is_for_what_a_skill_generates_and_deferral_for_what_it_chooses(
     broken: Broken, more: str, kind: str, schemas: dict[str, Any], key: str
 ):
     outcome = broken(
