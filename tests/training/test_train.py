@@ -13,7 +13,7 @@ from tests.training.conftest import MODEL
 from tools_server.app import build_app
 from tools_server.bundled import bundled_dir
 from tools_server.cli.train import parse_budget
-from tools_server.errors import DataInvalid, SamplesInvalid, TrainingFailed
+from tools_server.errors import DataInvalid, SamplesInvalid, TrainingFailed, TrainingInterrupted
 from tools_server.settings import Settings, load_settings
 from tools_server.skills.adapters import find_version
 from tools_server.skills.interface import Common
@@ -21,7 +21,7 @@ from tools_server.skills.loader import load_skill
 from tools_server.skills.types import Skill
 from tools_server.training.plan import read_plan
 from tools_server.training.sources import gather_data, parse_source
-from tools_server.training.train import Options, run_training
+from tools_server.training.train import Options, Outcome, run_training
 from tools_server.training.types import Hyperparameters, Progress
 
 QUICK = Hyperparameters(rank=4, batch_samples=8, rows=4, row_tokens=128, epochs=2, evaluations=2, learning_rate=2e-3)
@@ -150,6 +150,37 @@ def test_a_run_that_was_begun_is_not_begun_again_by_accident(skill: Skill, setti
     with pytest.raises(TrainingFailed, match="was begun before and did not end") as caught:
         run_training(skill, data, settings, QUICK, Options(folder=tmp_path), told=lambda _: None, said=lambda _: None)
     assert "--resume" in caught.value.hint
+
+
+def test_an_interrupted_run_can_be_finished_with_its_best_step(skill: Skill, settings: Settings, tmp_path: Path):
+    data = data_of(skill, settings, write_samples(tmp_path / "samples.jsonl"))
+    options = Options(threads=2, folder=tmp_path / "run")
+    told: list[Progress] = []
+
+    def run(options: Options, steps: int = 0) -> Outcome:
+        return run_training(
+            skill,
+            data,
+            settings,
+            QUICK,
+            options,
+            told=told.append,
+            said=lambda _: None,
+            should_stop=lambda: 0 < steps <= len(told),
+        )
+
+    with pytest.raises(TrainingFailed, match="nothing to finish: no run was interrupted"):
+        run(replace(options, finish=True))
+    with pytest.raises(TrainingInterrupted):
+        run(options, steps=1)
+    with pytest.raises(TrainingFailed, match="nothing to finish: step 1 was reached"):
+        run(replace(options, finish=True))
+    with pytest.raises(TrainingInterrupted):
+        run(replace(options, resume=True), steps=told[0].steps - 2)
+    outcome = run(replace(options, finish=True))
+    assert outcome.result.steps == told[0].steps - 2
+    assert outcome.result.best_step == outcome.result.history[0]["step"]
+    assert find_version(settings.adapters_dir, skill.name, MODEL, outcome.version.name)
 
 
 def test_a_plan_names_an_unknown_hyperparameter(skill: Skill):

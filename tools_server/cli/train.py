@@ -80,6 +80,9 @@ def train(
     threads: Annotated[int, typer.Option("--threads", min=1, help="CPU threads.")] = 1,
     device: Annotated[str, typer.Option("--device", help="cpu or cuda.")] = "cpu",
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped or killed.")] = False,
+    finish: Annotated[
+        bool, typer.Option("--finish", help="End an interrupted run here, with the best step that it had.")
+    ] = False,
     out: Annotated[Path | None, typer.Option("--out", help="Folder for checkpoints. Default: in the cache.")] = None,
     data_dir: Annotated[Path | None, typer.Option("--data-dir", help="Folder of data sets.")] = None,
     skills_dir: Annotated[list[Path] | None, typer.Option("--skills-dir", help="A further folder of skills.")] = None,
@@ -89,7 +92,7 @@ def train(
     """Train a LoRA adapter for a skill and keep it as a version. Nothing is served before it is promoted.
 
     The best step is chosen on dev, the exported file is proved against torch, and the version records data, licences,
-    seed and scores. Ctrl-C keeps a checkpoint; `--resume` goes on from it.
+    seed and scores. Ctrl-C keeps a checkpoint: `--resume` goes on from it, `--finish` makes a version of its best step.
     """
     settings = load_settings({"model": model, "data_dir": data_dir, "skills_dirs": skills_dir}, config=config)
     seconds = parse_budget(budget) if budget is not None else None
@@ -127,7 +130,7 @@ def train(
         settings,
         seed=hyper.seed,
     )
-    options = Options(threads, device, seconds, resume, out)
+    options = Options(threads, device, seconds, resume, finish, out)
     with _interruptible() as asked, _progress() as told:
         outcome = run_training(
             skill, found, settings, hyper, options, told=told, said=output.note, should_stop=lambda: bool(asked)

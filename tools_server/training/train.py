@@ -48,12 +48,14 @@ TOOLS = ("torch", "transformers", "peft", "gguf", "llama-cpp-python", "tools-ser
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How to run: not what is learnt. `budget_s` shortens the run to what fits into that many seconds."""
+    """How to run: not what is learnt. `budget_s` shortens the run to what fits into that many seconds; `finish` ends
+    an interrupted one with the best step that it had."""
 
     threads: int = 1
     device: str = "cpu"
     budget_s: float | None = None
     resume: bool = False
+    finish: bool = False
     folder: Path | None = None  # of checkpoints; None: one in the cache folder, named by what is trained
 
 
@@ -102,7 +104,13 @@ def run_training(
         facts, tokens_per_batch=longest * hyper.rows, rank=hyper.rank, dtype=dtype, scored_rows=hyper.batch_samples * 4
     )
     _check_memory(max(needed, proof_memory_estimate(facts)), hyper)
-    state = _begin(folder, fingerprint, hyper, train, resume=options.resume)
+    state = _begin(folder, fingerprint, hyper, train, resume=options.resume or options.finish)
+    if options.finish:
+        if state.best is None:
+            raise TrainingFailed(
+                f"There is nothing to finish: {_how_far(state)}.", "Train on: leave out --finish, and add --resume."
+            )
+        state.steps = state.step
     torch.set_num_threads(options.threads)
     torch.manual_seed(hyper.seed)
     said(f"loading {settings.model} ({facts.parameters / 1e6:,.0f}M parameters, {dtype})")
@@ -174,6 +182,10 @@ def _begin(folder: Path, fingerprint: str, hyper: Hyperparameters, train: Sequen
     if checkpoint.exists():
         return read(checkpoint, fingerprint)
     return State(fingerprint, hyper, plan_steps(train, hyper))
+
+
+def _how_far(state: State) -> str:
+    return "no run was interrupted" if state.step == 0 else f"step {state.step} was reached, and dev not measured yet"
 
 
 def _check_memory(needed: int, hyper: Hyperparameters) -> None:
