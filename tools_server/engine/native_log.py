@@ -11,9 +11,14 @@ _LEVELS = {1: logging.DEBUG, 2: logging.DEBUG, 3: logging.WARNING, 4: logging.ER
 # What llama.cpp calls "info" is a page per load: debug here. Its 5 means "continue the last line".
 
 
-_HARMLESS = ("llama_context: n_ctx_seq (", "load: control-looking token")
+_HARMLESS = (
+    "llama_context: n_ctx_seq (",
+    "load: control-looking token",
+    "llama_adapter_lora_init_impl: lora for '",
+)
 """Warnings that mean nothing here: the KV cache is one pool for many sequences, so it may well be larger than what
-the model was trained on, to which every single sequence is held; and a token's type is overridden as it should be."""
+the model was trained on, to which every single sequence is held; a token's type is overridden as it should be; and an
+adapter's matrices are not copied into another layout as the base's are, which is told for each of hundreds."""
 
 
 class NativeLog:
