@@ -1,23 +1,11 @@
 """Packages of an extra: imported when they are used, and missed with the command that brings them."""
 
-import importlib
-from typing import Any
-
-from tools_server.errors import ToolsServerError
-
-__all__ = ["import_extra"]
+__all__ = ["not_installed"]
 
 
-def import_extra(name: str, extra: str, what: str, error: type[ToolsServerError]) -> Any:
-    """Import a package of an extra. What comes of it is `Any` on purpose: most of these packages have no types.
-
-    Raises:
-        ToolsServerError: `error`, when it is not installed; `what` begins the message.
-    """
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as missing:
-        raise error(
-            f"{what} needs the package {missing.name}, which is not installed.",
-            f"Install the extra: `pip install 'tools-server[{extra}]'`.",
-        ) from missing
+def not_installed(error: ModuleNotFoundError, extra: str, what: str) -> tuple[str, str]:
+    """Say that a package of an extra is missing: message and hint of the error to raise. `what` needs the package."""
+    return (
+        f"{what} needs the package {error.name}, which is not installed.",
+        f"Install the extra: `pip install 'tools-server[{extra}]'`.",
+    )

@@ -1,20 +1,24 @@
 """Packages that only evaluation needs."""
 
+import importlib
 from typing import Any
 
 from tools_server.errors import EvaluationUnavailable
-from tools_server.extras import import_extra
+from tools_server.extras import not_installed
 
 __all__ = ["library", "one_against_rest"]
 
 
 def library(name: str) -> Any:
-    """Import a package of the extra `evals`.
+    """Import a package of the extra `evals`. They have no types: what comes of them is `Any` on purpose.
 
     Raises:
         EvaluationUnavailable: it is not installed.
     """
-    return import_extra(name, "evals", "This evaluation", EvaluationUnavailable)
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        raise EvaluationUnavailable(*not_installed(error, "evals", "This evaluation")) from error
 
 
 def one_against_rest(strength: float) -> Any:

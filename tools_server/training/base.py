@@ -4,6 +4,7 @@ Reading the served file rather than the original checkpoint keeps training and s
 config and weights are taken: tokens come from llama.cpp, through the encoder that serves.
 """
 
+import importlib
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from tools_server.errors import BaseUnsupported, ModelLoadFailed, TrainingUnavailable
-from tools_server.extras import import_extra
+from tools_server.extras import not_installed
 
 __all__ = ["LINEARS", "SUPPORTED", "BaseFacts", "Dtype", "base_facts", "library", "load_base", "rotary_rows", "wrap"]
 
@@ -66,12 +67,15 @@ class BaseFacts:
 
 
 def library(name: str) -> Any:
-    """Import a package of the extra `train`, which serving does without; seconds to import.
+    """Import a package of the extra `train`, which serving does without: untyped, and seconds to import.
 
     Raises:
         TrainingUnavailable: it is not installed.
     """
-    return import_extra(name, "train", "Training", TrainingUnavailable)
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        raise TrainingUnavailable(*not_installed(error, "train", "Training")) from error
 
 
 def wrap(model: Any, config: Any) -> Any:
