@@ -1,4 +1,4 @@
-"""Packages of an extra: imported when they are used, and missed with the command that brings them."""
+"""Packages of an extra, which are imported when they are used: how a missing one is told."""
 
 __all__ = ["not_installed"]
 

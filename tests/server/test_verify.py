@@ -8,7 +8,7 @@ from jsonschema import Draft202012Validator
 
 from tests.server.conversation import MODES, Mode, conversation, text_of
 from tests.server.doubles import Skills, make_skill
-from tools_server.calls.verify import VERIFY_INPUT, VERIFY_OUTPUT, Verifier
+from tools_server.calls.verify import LONGEST_TEXT, VERIFY_INPUT, VERIFY_OUTPUT, Verifier
 from tools_server.settings import Settings
 
 TEXT = "Ann Lee of Oslo paid 19.95 EUR."
@@ -53,6 +53,15 @@ async def test_a_file_is_read_only_where_folders_are_allowed(tmp_path: Path):
     assert "no folder is allowed" in text_of(refused)
     read = await call({"answer": ANSWER, "path": str(note)}, allowed=(tmp_path,))
     assert read.structured_content["checked"] == 2
+
+
+async def test_a_file_that_would_take_too_long_is_refused_with_both_numbers(tmp_path: Path):
+    note = tmp_path / "log.txt"
+    note.write_text("x" * (LONGEST_TEXT + 1), "utf-8")
+    refused = await call({"answer": ANSWER, "path": str(note)}, allowed=(tmp_path,))
+    assert refused.is_error
+    assert "1,000,001 characters" in text_of(refused)
+    assert "1,000,000 at most" in text_of(refused)
 
 
 @pytest.mark.parametrize(

@@ -10,15 +10,18 @@ from jsonschema import Draft202012Validator
 
 from tools_server.calls.arguments import errors_in
 from tools_server.calls.complaints import complaint_about
-from tools_server.errors import InvalidArguments
+from tools_server.errors import InputTooLong, InvalidArguments
 from tools_server.evidence.verify import Verification, verify
-from tools_server.inputs.paths import MAX_BYTES, Sandbox
+from tools_server.inputs.paths import Sandbox
 from tools_server.settings import Settings
 
-__all__ = ["VERIFY_INPUT", "VERIFY_OUTPUT", "Verifier", "as_data"]
+__all__ = ["LONGEST_TEXT", "VERIFY_INPUT", "VERIFY_OUTPUT", "Verifier", "as_data", "check_length"]
 
 MOST_CHARACTERS = 200_000
 """Of an answer, written as JSON."""
+
+LONGEST_TEXT = 1_000_000
+"""Characters of a text: some seconds, and 200 MB of memory while it is looked through."""
 
 VERIFY_INPUT: Mapping[str, Any] = {
     "type": "object",
@@ -31,7 +34,7 @@ VERIFY_INPUT: Mapping[str, Any] = {
         "text": {
             "type": "string",
             "minLength": 1,
-            "maxLength": MAX_BYTES,
+            "maxLength": LONGEST_TEXT,
             "description": "The text that the answer is about. Give exactly one of `text` and `path`.",
         },
         "path": {
@@ -117,8 +120,22 @@ class Verifier:
                 f"$.answer: is longer than {MOST_CHARACTERS:,} characters.", "Verify a part of it at a time."
             )
         text = arguments["text"] if "text" in arguments else await self._sandbox.read(arguments["path"])
+        check_length(text)
         done = await anyio.to_thread.run_sync(partial(verify, answer, text), abandon_on_cancel=True)
         return as_data(done, text if arguments.get("detail") == "full" else None)
+
+
+def check_length(text: str) -> None:
+    """Refuse a text that would take too long.
+
+    Raises:
+        InputTooLong: it has more than `LONGEST_TEXT` characters.
+    """
+    if len(text) > LONGEST_TEXT:
+        raise InputTooLong(
+            f"The text is {len(text):,} characters; an answer is verified against {LONGEST_TEXT:,} at most.",
+            "Give the part that the answer is about.",
+        )
 
 
 def as_data(verification: Verification, quoted_from: str | None = None) -> dict[str, Any]:

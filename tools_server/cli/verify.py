@@ -8,7 +8,7 @@ from typing import Annotated, cast
 import typer
 from rich.text import Text
 
-from tools_server.calls.verify import as_data
+from tools_server.calls.verify import as_data, check_length
 from tools_server.cli import output
 from tools_server.errors import InputUnreadable, InvalidArguments
 from tools_server.evidence.verify import Verification, verify
@@ -40,6 +40,7 @@ def verify_answer(
     dates and names are looked up. No model takes part.
     """
     text = _read(source)
+    check_length(text)
     given = _answer(answer)
     done = verify(given, text)
     if as_json:

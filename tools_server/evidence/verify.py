@@ -7,7 +7,7 @@ from typing import Any, Literal, cast
 from tools_server.evidence.claims import Kind, unsupported
 from tools_server.evidence.source import Place, Source
 
-__all__ = ["Finding", "Verification", "verify"]
+__all__ = ["Finding", "Missing", "Verification", "verify"]
 
 COMPUTED = frozenset(
     ("label", "labels", "confidence", "scores", "warnings", "index", "path", "redacted", "evidence", "usage")
