@@ -17,7 +17,7 @@ from tools_server.engine import sequence
 from tools_server.engine.adapters import MAX_ADAPTERS
 from tools_server.engine.backend import Batch
 from tools_server.engine.cache import LEAVES
-from tools_server.engine.scheduler import JOINING_BATCHES, MIXED_TOKENS
+from tools_server.engine.composer import JOINING_BATCHES, MIXED_TOKENS
 from tools_server.engine.scripted import VOCABULARY, ScriptedBackend, ScriptedEngine, hashed, saying
 from tools_server.engine.types import (
     Adapter,
@@ -415,9 +415,8 @@ async def test_the_adapter_served_longest_ago_makes_room_for_the_seventeenth():
 # Capacity and endings.
 
 
-async def test_a_long_prompt_does_not_stall_a_running_generation():
-    gate = Gate(lambda batch: len(batch) == 1)
-    backend = ScriptedBackend(n_batch=256)
+def watched(backend: ScriptedBackend, gate: Gate) -> list[tuple[int, int]]:
+    """Let a gate see every batch; gives the list that grows by the tokens and outputs of each."""
     steps: list[tuple[int, int]] = []
 
     def watch(batch: Batch) -> None:
@@ -425,6 +424,13 @@ async def test_a_long_prompt_does_not_stall_a_running_generation():
         steps.append((len(batch), batch.n_outputs))
 
     backend.on_decode = watch
+    return steps
+
+
+async def test_a_long_prompt_does_not_stall_a_running_generation():
+    gate = Gate(lambda batch: len(batch) == 1)
+    backend = ScriptedBackend(n_batch=256)
+    steps = watched(backend, gate)
     long = "y" * 900
     async with running(backend) as engine, anyio.create_task_group() as group:
         group.start_soon(engine.generate, GenerationRequest(prompt("short"), 200))
@@ -441,13 +447,7 @@ async def test_a_long_prompt_does_not_stall_a_running_generation():
 async def test_answers_wait_for_short_prompts_and_are_decoded_with_theirs():
     gate = Gate(lambda batch: len(batch) == 1)
     backend = ScriptedBackend(n_batch=256)
-    steps: list[tuple[int, int]] = []
-
-    def watch(batch: Batch) -> None:
-        gate(batch)
-        steps.append((len(batch), batch.n_outputs))
-
-    backend.on_decode = watch
+    steps = watched(backend, gate)
     async with running(backend) as engine, anyio.create_task_group() as group:
         group.start_soon(engine.generate, GenerationRequest(prompt("first"), 40))
         await gate.wait()
@@ -464,13 +464,7 @@ async def test_answers_wait_for_short_prompts_and_are_decoded_with_theirs():
 async def test_a_stream_of_short_requests_does_not_hold_up_a_long_answer():
     gate = Gate(lambda batch: len(batch) == 1)
     backend = ScriptedBackend(n_batch=128)
-    sizes: list[int] = []
-
-    def watch(batch: Batch) -> None:
-        gate(batch)
-        sizes.append(len(batch))
-
-    backend.on_decode = watch
+    steps = watched(backend, gate)
     async with running(backend, max_sequences=4) as engine, anyio.create_task_group() as group:
         group.start_soon(engine.generate, GenerationRequest(prompt("long"), 20))
         await gate.wait()
@@ -478,6 +472,7 @@ async def test_a_stream_of_short_requests_does_not_hold_up_a_long_answer():
             group.start_soon(engine.generate, GenerationRequest(prompt(f"{number:02}" * 30), 1))
         await anyio.wait_all_tasks_blocked()
         gate.open.set()
+    sizes = [size for size, _ in steps]
     assert sizes.count(1) > 1, "the long answer had a turn"
     between = 0
     for size in sizes[sizes.index(1) :]:
@@ -488,13 +483,7 @@ async def test_a_stream_of_short_requests_does_not_hold_up_a_long_answer():
 async def test_a_small_prefill_joins_the_tokens_of_answers():
     gate = Gate(lambda batch: len(batch) == 1)
     backend = ScriptedBackend()
-    sizes: list[tuple[int, int]] = []
-
-    def watch(batch: Batch) -> None:
-        gate(batch)
-        sizes.append((len(batch), batch.n_outputs))
-
-    backend.on_decode = watch
+    sizes = watched(backend, gate)
     async with running(backend) as engine, anyio.create_task_group() as group:
         group.start_soon(engine.generate, GenerationRequest(prompt("first"), 40))
         await gate.wait()
