@@ -8,7 +8,7 @@ import statistics
 import time
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -112,7 +112,8 @@ async def _compile(source: Path) -> None:
     finally:
         process = await starting
         if process.returncode is None:
-            os.killpg(process.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it has ended, and only the event loop has not heard of it yet
+                os.killpg(process.pid, signal.SIGKILL)
             await process.communicate()  # to the end of its pipe, which is then closed
     if process.returncode != 0:
         raise BaselineError(f"compiling {source.name} failed: {complaint.decode(errors='replace')[:400]}")
