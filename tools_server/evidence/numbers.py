@@ -62,34 +62,39 @@ class Mention:
         return frozenset(keys)
 
 
-_WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
+_SMALL = (
+    *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"),
+    *("thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen"),
+)
+_TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
 _TIMES = {"k": 3, "thousand": 3, "m": 6, "mio": 6, "million": 6, "bn": 9, "billion": 9}
 _GAP = "['’\u00a0\u202f ]"
 
+# Words are in ASCII (`a`): without regard to case, `i` is also the dotless one, `s` the long one, which no table has.
 _TIME = re.compile(r"(?<![\w:.,])(\d{1,2}):(\d{2})(?::\d{2})?(?![\w:]|\.\d)")
 _GROUPED = re.compile(rf"(?<![\w.,])\d{{1,3}}(?:([.,]|{_GAP})\d{{3}})(?:\1\d{{3}})*(?:[.,]\d+)?(?!\d)")
 _PLAIN = re.compile(r"(?<![\d.,])\d+(?:[.,]\d+)?(?![.,]?\d)")
 _CODE = re.compile(r"0\d")
-_MANY = re.compile(r"[ \u00a0]?(k|m|bn|thousand|mio|million|billion)\b", re.IGNORECASE)
-_WORD = re.compile(rf"\b(?:{'|'.join(_WORDS)})\b", re.IGNORECASE)
+_MANY = re.compile(r"[ \u00a0]?((?ai:k|m|bn|thousand|mio|million|billion))\b")
+_WORD = re.compile(rf"\b(?ai:({'|'.join(_TENS)})(?:-({'|'.join(_SMALL[1:10])}))?|({'|'.join(_SMALL)}))\b")
 
 _MONTHS = (
     *("january", "february", "march", "april", "may", "june"),
     *("july", "august", "september", "october", "november", "december"),
 )
-_MONTH = rf"(?P<month>{'|'.join(f'{name[:3]}(?:{name[3:]})?' for name in _MONTHS)}|sept)\.?"
-_DAY = r"(?P<day>\d{1,2})(?:st|nd|rd|th)?"
+_MONTH = rf"(?P<month>(?ai:{'|'.join(f'{name[:3]}(?:{name[3:]})?' for name in _MONTHS)}|sept))\.?"
+_DAY = r"(?P<day>\d{1,2})(?ai:st|nd|rd|th)?"
 _YEAR = r"(?P<year>\d{4})"
 _NAMED = (
-    re.compile(rf"\b{_DAY}\.? (?:of )?{_MONTH}(?:,? {_YEAR})?\b", re.IGNORECASE),
-    re.compile(rf"\b{_MONTH} {_DAY}\b(?:,? {_YEAR}\b)?", re.IGNORECASE),
+    re.compile(rf"\b{_DAY}\.? (?ai:of )?{_MONTH}(?:,? {_YEAR})?\b"),
+    re.compile(rf"\b{_MONTH} {_DAY}\b(?:,? {_YEAR}\b)?"),
 )
 _ISO = re.compile(r"(?<!\d)(\d{4})-(\d{1,2})-(\d{1,2})(?!\d)")
 _NUMERIC = re.compile(r"(?<![\d./-])(\d{1,2})([./-])(\d{1,2})\2(\d{4}|\d{2})(?![\d/-])")
 
 
 def numbers(text: str, *, spelt_out: bool = True) -> list[Mention]:
-    """Find the numbers and times of a text in their order, with `spelt_out` also those from zero to twelve in words.
+    """Find the numbers and times of a text in their order, with `spelt_out` also those below a hundred in words.
 
     Signs are not read: a dash before a number is more often a range or part of a code.
     """
@@ -103,7 +108,7 @@ def numbers(text: str, *, spelt_out: bool = True) -> list[Mention]:
             found += _number(rest, match)
     if spelt_out:
         for match in _WORD.finditer(text):
-            found.append(Mention(*match.span(), frozenset[Reading]({Decimal(_WORDS.index(match[0].lower()))})))
+            found.append(Mention(*match.span(), frozenset[Reading]({_spelt_out(match)})))
     return sorted(found, key=lambda mention: (mention.start, -mention.end))
 
 
@@ -122,6 +127,13 @@ def dates(text: str) -> list[Mention]:
         years = (year,) if year > 99 else (1900 + year, 2000 + year)
         found += _mention(match, {Day(y, *order) for y in years for order in ((second, first), (first, second))})
     return sorted(found, key=lambda mention: (mention.start, -mention.end))
+
+
+def _spelt_out(match: re.Match[str]) -> Decimal:
+    tens, unit, small = ((each or "").lower() for each in match.groups())
+    if small:
+        return Decimal(_SMALL.index(small))
+    return Decimal(20 + 10 * _TENS.index(tens) + (_SMALL.index(unit) if unit else 0))
 
 
 def _mention(match: re.Match[str], readings: set[Day]) -> Iterator[Mention]:

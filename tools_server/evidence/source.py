@@ -1,22 +1,21 @@
 """A text in which values are looked up: word for word, then as the same thing written otherwise."""
 
-import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from typing import Literal
 
 from tools_server.engine.words import borders, occurrences
 from tools_server.evidence.numbers import Mention, Reading, dates, numbers
+from tools_server.evidence.words import CODE, WORD, fold, folded, parts, stem
 
-__all__ = ["How", "Place", "Source", "folded"]
+__all__ = ["How", "Place", "Source"]
 
 How = Literal["exact", "folded", "number", "date"]
 """How a value was found: word for word; but for case, white space, quotes, dashes and compatibility forms; as a number
 or a date that is written otherwise."""
 
-_ALIKE = str.maketrans(dict.fromkeys("‘’‚‛´`", "'") | dict.fromkeys("“”„‟«»", '"') | dict.fromkeys("‐‑‒–—−", "-"))
-_INVISIBLE = frozenset("\u00ad\u200b\ufeff")
 LONGEST_FORM = 60
 """Characters of a value that is a number or a date, with its unit."""
 
@@ -70,6 +69,22 @@ class Source:
         return _first(self._dates, wanted) or _first(self._numbers, wanted)
 
     @cached_property
+    def words(self) -> frozenset[str]:
+        """The words of the text as they are compared: whole, and the parts of those with hyphens or apostrophes."""
+        whole = {folded(word) for word in set(WORD.findall(self.text))}
+        return frozenset(whole.union(chain.from_iterable(map(parts, whole))))
+
+    @cached_property
+    def codes(self) -> frozenset[str]:
+        """The digits of the text with what is joined to them, as they are compared."""
+        return frozenset(folded(code) for code in set(CODE.findall(self.text)))
+
+    @cached_property
+    def stems(self) -> frozenset[str]:
+        """What the words of the text begin with."""
+        return frozenset(map(stem, self.words))
+
+    @cached_property
     def _numbers(self) -> Mapping[Reading, Mention]:
         return _by_key(numbers(self.text))
 
@@ -83,7 +98,7 @@ class Source:
 
     @cached_property
     def _folded(self) -> tuple[str, list[int], frozenset[int]]:
-        text, origins = _fold(self.text)
+        text, origins = fold(self.text)
         return text, origins, borders(text)
 
     def _folded_place(self, value: str) -> Place | None:
@@ -115,24 +130,3 @@ def _inside_number(text: str, start: int, end: int) -> bool:
     return before or (
         text[end - 1].isdigit() and text[end : end + 1] in (".", ",", ":") and text[end + 1 : end + 2].isdigit()
     )
-
-
-def folded(text: str) -> str:
-    """Text as it is compared: compatibility forms, case, quotes and dashes made alike, white space made one blank."""
-    return _fold(text)[0].strip()
-
-
-def _fold(text: str) -> tuple[str, list[int]]:
-    """Fold a text; and for each character of it, which one of the text it comes from."""
-    characters: list[str] = []
-    origins: list[int] = []
-    for at, character in enumerate(text):
-        if character in _INVISIBLE:
-            continue
-        for each in unicodedata.normalize("NFKC", character).casefold().translate(_ALIKE):
-            plain = " " if each.isspace() else each
-            if plain == " " and characters and characters[-1] == " ":
-                continue
-            characters.append(plain)
-            origins.append(at)
-    return "".join(characters), origins

@@ -9,7 +9,7 @@ from tools_server.evidence.source import Source
 
 TEXT = (
     "Order A-1042 was charged twice on 3 March 2026 at 09:12. Please refund 1.250,50 EUR, or about 1.2 million won. "
-    "Two people from “Müller  GmbH” paid; ﬁnal bill: 5 500 kr, due 04/07/26."
+    "Two people from “Müller  GmbH” paid; ﬁnal bill: 5 500 kr, due 04/07/26, lot forty-two."
 )
 
 
@@ -27,6 +27,7 @@ TEXT = (
         ("1200000", "1.2 million", "number"),
         ("5,500", "5 500", "number"),
         ("2", "Two", "number"),
+        ("42", "forty-two", "number"),
         ("9:12", "09:12", "number"),
         ("2026-03-03", "3 March 2026", "date"),
         ("March 3", "3 March 2026", "date"),
@@ -64,7 +65,22 @@ def test_a_date_without_a_year_agrees_with_that_day_in_any_year():
     assert Source("on 3 May 2025").find("2026-05-03") is None
 
 
-@pytest.mark.parametrize("text", ["99/99/2026", "32 Mai", "13.13.13", "1.2.3.4", "...", "10:99:99:99", "1,2,3,4"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "3 mıllion",
+        "3 Auguſt",
+        "3 ſep",
+        "ſix",
+        "99/99/2026",
+        "32 Mai",
+        "13.13.13",
+        "1.2.3.4",
+        "...",
+        "10:99:99:99",
+        "1,2,3,4",
+    ],
+)
 def test_what_looks_like_a_date_or_a_number_and_is_none_harms_nobody(text: str):
     assert dates(text) == []
     assert all(mention.readings for mention in numbers(text))
