@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from bench import beside_loop, ceiling, clients, llama_server, machine, neighbour, programs
+from bench import beside_loop, ceiling, clients, llama_server, machine, neighbour, programs, trust
 from bench.beside_server import ROW_KEYS, BesideServer
 from bench.measure import Comparison
 from bench.progress import TakeTurns, turns
@@ -15,7 +15,7 @@ from bench.terms import Terms
 from bench.texts import Texts
 from tools_server.settings import Settings
 
-ENGINE, SERVER, CEILING, NEIGHBOUR, CLIENTS = "engine", "server", "ceiling", "neighbour", "clients"
+ENGINE, SERVER, CEILING, NEIGHBOUR, CLIENTS, TRUST = "engine", "server", "ceiling", "neighbour", "clients", "trust"
 # The bare loop comes last: it decodes in this process's main thread, after which OpenMP has more threads than cores
 # here, and the engine in this process, which the ceiling is compared with, would be slower for the rest of the run.
 PARTS: Mapping[str, Sequence[str]] = {
@@ -23,6 +23,7 @@ PARTS: Mapping[str, Sequence[str]] = {
     CEILING: (CEILING,),
     CLIENTS: (CLIENTS,),
     NEIGHBOUR: (NEIGHBOUR,),
+    TRUST: (TRUST,),
     ENGINE: ("prefill", "decode", "outlines"),
 }
 """By section, in the order in which they run: what can be chosen by itself."""
@@ -103,6 +104,8 @@ class Order:
             return await clients.compare(terms, texts, take_turns)
         if section == NEIGHBOUR:
             return await neighbour.compare(terms, texts, take_turns)
+        if section == TRUST:
+            return await trust.compare(terms, texts, take_turns)
         return await beside_loop.compare(terms, parts, texts, take_turns)
 
     def _heading(self, section: str) -> tuple[str, tuple[str, str]]:
@@ -113,5 +116,6 @@ class Order:
             CEILING: (f"{model} under llama.cpp's ceiling", usual),
             CLIENTS: (f"{model} with several clients", ("several", "one")),
             NEIGHBOUR: (f"{model} as a neighbour", ("side by side", "alone")),
+            TRUST: (f"{model} with and without trust", ("with", "without")),
             ENGINE: (model, usual),
         }[section]

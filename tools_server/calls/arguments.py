@@ -14,7 +14,7 @@ from tools_server.calls.cache import Recent
 from tools_server.calls.complaints import complaint_about, shortened
 from tools_server.errors import InvalidArguments
 from tools_server.skills.manifest import INPUT_KINDS, InputKind
-from tools_server.skills.schemas import MIN_CONFIDENCE
+from tools_server.skills.schemas import DETAIL, FULL, MIN_CONFIDENCE
 from tools_server.skills.types import Skill
 
 MAX_DEPTH = 64
@@ -31,6 +31,7 @@ class Checked:
     source: InputKind
     inputs: tuple[str, ...]
     min_confidence: float | None = None
+    full: bool = False
 
 
 class ArgumentCheck:
@@ -49,7 +50,7 @@ class ArgumentCheck:
         validator = self._validators.get_or_make(skill.digest, lambda: validator_of(skill.input_schema))
         if errors := errors_in(dict(arguments), validator):
             raise _invalid(skill, errors)
-        common = {*INPUT_KINDS, *((MIN_CONFIDENCE,) if skill.manifest.kind == "choose" else ())}
+        common = {*INPUT_KINDS, DETAIL, *((MIN_CONFIDENCE,) if skill.manifest.has_confidence else ())}
         own = {name: value for name, value in arguments.items() if name not in common}
         source = _the_one_input(skill, arguments)
         values = (arguments["text"],) if source == "text" else tuple(arguments[source])
@@ -57,7 +58,8 @@ class ArgumentCheck:
             _refuse_blank(value, f"$.{source}" if source == "text" else f"$.{source}[{index}]")
         for name, value in own.items():
             _refuse_blank_strings(value, f"$.{name}")
-        return Checked(own, source, values, arguments.get(MIN_CONFIDENCE) if MIN_CONFIDENCE in common else None)
+        least = arguments.get(MIN_CONFIDENCE) if MIN_CONFIDENCE in common else None
+        return Checked(own, source, values, least, arguments.get(DETAIL) == FULL)
 
 
 def validator_of(schema: Mapping[str, Any], **options: Any) -> Draft202012Validator:

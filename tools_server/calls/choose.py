@@ -11,15 +11,17 @@ from typing import Any, Self
 from tools_server.calls.cache import Recent
 from tools_server.calls.forms import AnswerForm, Forms
 from tools_server.calls.gather import gather
+from tools_server.calls.trust import DIGITS, Trust, rounded
 from tools_server.calls.work import Work
 from tools_server.calls.write import may_be_cut, write
-from tools_server.engine.types import Chat, Prompt
-from tools_server.skills.labels import Label, is_multi_label, labels_of
+from tools_server.engine.types import Chat, Prompt, Scores
+from tools_server.skills.labels import NONE_OF_THESE, Label, is_multi_label, labels_of
 
 SHOWN_SCORES = 10
 """With more labels than this, `scores` has the likeliest ones only; the chosen ones are always among them."""
 
-DIGITS = 4
+FULL_DIGITS = 8
+"""With `detail` full: what a calibration is fitted on should not be lost to rounding."""
 YES_NO = ("yes", "no")
 
 Continuations = tuple[tuple[int, ...], ...]
@@ -38,6 +40,8 @@ class Chooser:
         self._multi = is_multi_label(work.call.skill, work.call.arguments)
         self._continuations = continuations
         self._form = form  # of what is written after the choice
+        # Calibrations are fitted on choices of one label; a yes or no about each is another question.
+        self._trust = Trust.of(work, calibrated=not self._multi)
         self._answer_tokens = sum(map(len, continuations))
         if form is not None:
             self._answer_tokens += work.call.skill.manifest.limits.max_output_tokens
@@ -74,21 +78,13 @@ class Chooser:
             answer = await self._every(text)
         else:
             answer = await (self._best(text) if self._form is None else self._best_and_written(text, self._form))
-        return {**answer, **self._deferral(answer["confidence"])}
-
-    def _deferral(self, confidence: float) -> Mapping[str, Any]:
-        """Say that an answer is too unsure to use: below what the caller asks for, or else what the skill does."""
-        asked, own = self._work.call.min_confidence, self._work.call.skill.manifest.trust.defer_below
-        least, whose = (asked, "`min_confidence`") if asked is not None else (own, "the skill's `defer_below`")
-        if least is None or confidence >= least:
-            return {}
-        return {"deferred": True, "reason": f"The confidence is {confidence:g}, below {whose} of {least:g}."}
+        return {**answer, **self._trust.deferral(answer["confidence"])}
 
     async def _best(self, text: str) -> Mapping[str, Any]:
         """Score all labels at once."""
         chat = self._work.chat(text)
         fits = self._work.surely_fits(chat, self._answer_tokens)
-        return self._chosen(await self._probabilities(chat if fits else await self._fitting_prompt(text)))[1]
+        return self._chosen(await self._score(chat if fits else await self._fitting_prompt(text)))[1]
 
     async def _best_and_written(self, text: str, form: AnswerForm) -> Mapping[str, Any]:
         """Score all labels, then write the rest about the best one. Without an adapter the text is prefilled once."""
@@ -97,21 +93,28 @@ class Chooser:
         if bare:
             # Which label it will be does not matter here: what the prompts have in common ends before it is named.
             prompt = _sharing([prompt, await self._work.prompt(text, self._labels[0])])[0]
-        label, answer = self._chosen(await self._probabilities(prompt))
+        label, answer = self._chosen(await self._score(prompt))
         about = await self._work.prompt(text, label)
         if bare:
             about = _sharing([prompt, about])[1]
-        written, cut = await write(self._work, form, about, text, bare=True)
-        return {**answer, **written} | ({"warnings": [may_be_cut(path) for path in cut]} if cut else {})
+        written = await write(self._work, form, about, text, bare=True)
+        warnings = [may_be_cut(path) for path in written.cut]
+        return {**answer, **written.answer} | ({"warnings": warnings} if warnings else {})
 
-    def _chosen(self, probabilities: Sequence[float]) -> tuple[Label, dict[str, Any]]:
+    def _chosen(self, scores: Scores) -> tuple[Label, dict[str, Any]]:
         """Give the best label and the answer. Of equally likely ones the caller's first wins."""
-        best = max(range(len(probabilities)), key=probabilities.__getitem__)
-        return self._labels[best], {
-            "label": self._labels[best].name,
-            "confidence": _rounded(probabilities[best]),
+        raw = _probabilities(scores)
+        probabilities = self._trust.tempered(raw)
+        best = max(range(len(raw)), key=raw.__getitem__)
+        label = self._labels[best]
+        answer = {
+            "label": None if label is NONE_OF_THESE else label.name,
+            "confidence": self._trust.confidence(probabilities[best]),
             "scores": self._shown(probabilities, chosen=[best]),
         }
+        if self._work.call.full:
+            answer |= {"signals": _signals(raw, scores.mass), "calibration": self._trust.brief()}
+        return label, answer
 
     async def _every(self, text: str) -> Mapping[str, Any]:
         """Ask yes or no about each label. `confidence` is that of the least certain of these decisions."""
@@ -119,15 +122,16 @@ class Chooser:
         prompts = _sharing([await self._fitting_prompt(text, label) for label in self._labels])
 
         async def ask(prompt: Prompt) -> list[float]:
-            return await self._probabilities(prompt)
+            return _probabilities(await self._score(prompt))
 
         answers = await gather([partial(ask, prompt) for prompt in prompts], self._work.limit)
         chosen = [index for index, (yes, no) in enumerate(answers) if yes >= no]
-        return {
+        answer = {
             "labels": [self._labels[index].name for index in chosen],
-            "confidence": _rounded(min(max(answer) for answer in answers)),
+            "confidence": rounded(min(max(answer) for answer in answers)),
             "scores": self._shown([yes for yes, _ in answers], chosen),
         }
+        return answer | ({"calibration": None} if self._work.call.full else {})
 
     async def _fitting_prompt(self, text: str, label: Label | None = None) -> Prompt:
         prompt = await self._work.prompt(text, label)
@@ -139,15 +143,15 @@ class Chooser:
             raise self._work.too_long(tokens, tokens + room, why="what the context leaves beside the labels")
         return prompt
 
-    async def _probabilities(self, prompt: Prompt | Chat) -> list[float]:
-        scores = await self._work.score(prompt, self._continuations)
-        return [math.exp(logprob) for logprob in scores.logprobs]
+    async def _score(self, prompt: Prompt | Chat) -> Scores:
+        return await self._work.score(prompt, self._continuations)
 
     def _shown(self, probabilities: Sequence[float], chosen: Sequence[int]) -> dict[str, float]:
         """Give the scores to show, likeliest first."""
         order = sorted(range(len(probabilities)), key=lambda index: -probabilities[index])
-        shown = [index for rank, index in enumerate(order) if rank < SHOWN_SCORES or index in chosen]
-        return {self._labels[index].name: _rounded(probabilities[index]) for index in shown}
+        most, digits = (len(order), FULL_DIGITS) if self._work.call.full else (SHOWN_SCORES, DIGITS)
+        shown = [index for rank, index in enumerate(order) if rank < most or index in chosen]
+        return {self._labels[index].name: rounded(probabilities[index], digits) for index in shown}
 
 
 def _sharing(prompts: Sequence[Prompt]) -> list[Prompt]:
@@ -165,5 +169,17 @@ def _sharing(prompts: Sequence[Prompt]) -> list[Prompt]:
     ]
 
 
-def _rounded(probability: float) -> float:
-    return min(1.0, round(probability, DIGITS))  # the exponential of a logarithm may exceed 1 by a hair
+def _probabilities(scores: Scores) -> list[float]:
+    return [math.exp(logprob) for logprob in scores.logprobs]
+
+
+def _signals(probabilities: Sequence[float], mass: float) -> dict[str, float]:
+    """The model's own distribution over the labels, before any calibration.
+
+    `confidence` is its largest share, `margin` how far that is before the next one, `entropy` is in nats, from 0 to the
+    logarithm of the number of labels; `mass` is the probability that the model, left alone, would begin with a label.
+    """
+    first, second = sorted(probabilities, reverse=True)[:2]
+    entropy = -math.fsum(each * math.log(each) for each in probabilities if each > 0)
+    signals = {"confidence": first, "margin": first - second, "entropy": max(0.0, entropy), "mass": mass}
+    return {name: round(value, FULL_DIGITS) for name, value in signals.items()}

@@ -11,12 +11,14 @@ from tools_server.calls.forms import AnswerForm
 from tools_server.calls.gather import gather
 from tools_server.calls.places import evidence_of
 from tools_server.calls.redact import located, redacted
+from tools_server.calls.signals import ValueSignal, answer_confidence, shown_signals, value_signals
+from tools_server.calls.trust import Trust
 from tools_server.calls.work import Work
-from tools_server.calls.write import may_be_cut, write
+from tools_server.calls.write import Written, may_be_cut, write
 from tools_server.engine.types import Prompt
 from tools_server.errors import InputTooLong
 from tools_server.inputs.split import split
-from tools_server.skills.schemas import EVIDENCE, REDACTED
+from tools_server.skills.schemas import REDACTED
 
 SLACK = 16
 """Tokens kept free in each part: a text tokenises a little differently inside of a prompt."""
@@ -36,6 +38,8 @@ class Generator:
         self._form = form
         self._limits = work.call.skill.manifest.limits
         self._generate = work.call.skill.manifest.generate
+        self._rates = work.call.skill.manifest.has_confidence
+        self._trust = Trust.of(work)
 
     async def answer(self, text: str) -> Mapping[str, Any]:
         """Answer one text; one that was read in parts has `warnings` in its answer.
@@ -49,8 +53,12 @@ class Generator:
         prompt, tokens, limit = await self._fit(text)
         warnings: list[str] = []
         located_in = self._generate.locate
+        signals: Mapping[str, ValueSignal] | None = None
         if prompt is not None:
-            answer = await self._one(prompt, text, warnings)
+            written = await self._write(prompt, text, warnings)
+            answer = written.answer
+            if self._rates or self._work.call.full:
+                signals = value_signals(written.generation)
             if located_in is not None:
                 answer = self._in_place(located_in, text, [text], [answer], warnings)
         else:
@@ -61,12 +69,25 @@ class Generator:
                 answer = self._in_place(located_in, text, parts, answers, warnings)
             else:
                 answer = await self._combined(answers, text, tokens, warnings)
-        if self._work.call.skill.manifest.trust.evidence == "spans":
-            look_up = partial(evidence_of, answer, text, self._form.schema, self._form.wrapped_in)
-            places, said = await anyio.to_thread.run_sync(look_up, abandon_on_cancel=True)
-            answer = {**answer, EVIDENCE: places}
+        how = self._work.call.skill.manifest.trust.evidence
+        if how != "none":
+            wanted = (self._form.schema, self._form.wrapped_in)
+            look_up = partial(evidence_of, how, answer, text, *wanted, full=self._work.call.full)
+            added, said = await anyio.to_thread.run_sync(look_up, abandon_on_cancel=True)
+            answer = {**answer, **added}
             warnings += said
+        if self._rates:
+            answer = {**answer, **self._confidence(signals)}
+        if self._work.call.full:
+            answer = {**answer, "signals": shown_signals(signals), "calibration": self._trust.brief()}
         return {**answer, "warnings": warnings} if warnings else answer
+
+    def _confidence(self, signals: Mapping[str, ValueSignal] | None) -> Mapping[str, Any]:
+        """How sure the answer is; one that was put together from parts has no probability of its own."""
+        if signals is None:
+            return {"confidence": None}
+        confidence = self._trust.confidence(answer_confidence(signals))
+        return {"confidence": confidence, **self._trust.deferral(confidence)}
 
     async def _fit(self, text: str) -> tuple[Prompt | None, int, int]:
         """Give the prompt if the text fits, else its token count and how many would.
@@ -96,9 +117,12 @@ class Generator:
 
     async def _one(self, prompt: Prompt, source: str, warnings: list[str], where: str = "") -> dict[str, Any]:
         """Generate one answer, whose copied values are from `source`."""
-        answer, cut = await write(self._work, self._form, prompt, source)
-        warnings += [may_be_cut(f"{path}{where}") for path in cut]
-        return answer
+        return (await self._write(prompt, source, warnings, where)).answer
+
+    async def _write(self, prompt: Prompt, source: str, warnings: list[str], where: str = "") -> Written:
+        written = await write(self._work, self._form, prompt, source)
+        warnings += [may_be_cut(f"{path}{where}") for path in written.cut]
+        return written
 
     async def _split(self, text: str, limit: int) -> list[str]:
         return await split(text, limit, self._work.engine.count_tokens)

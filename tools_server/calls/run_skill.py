@@ -78,6 +78,7 @@ class SkillRunner:
             started=started,
             deadline=started + seconds,
             min_confidence=checked.min_confidence,
+            full=checked.full,
         )
         in_time = partial(within, call.deadline)
         engine = await in_time(

@@ -24,6 +24,7 @@ class SkillCall:
     started: float  # time.monotonic(), seconds
     deadline: float  # the same clock
     min_confidence: float | None = None  # what the caller asks for
+    full: bool = False  # everything that is known of each answer is asked for
 
     @property
     def single(self) -> bool:

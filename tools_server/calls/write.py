@@ -1,20 +1,29 @@
 """One answer written under a constraint: generated, read, and checked once more."""
 
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from tools_server.calls.forms import AnswerForm
 from tools_server.calls.work import Work
-from tools_server.engine.types import FinishReason, Prompt
+from tools_server.engine.types import FinishReason, Generation, Prompt
 from tools_server.errors import OutputTruncated
 
-__all__ = ["may_be_cut", "write"]
+__all__ = ["Written", "may_be_cut", "write"]
 
 
-async def write(
-    work: Work, form: AnswerForm, prompt: Prompt, source: str, *, bare: bool = False
-) -> tuple[dict[str, Any], list[str]]:
-    """Generate one answer, whose copied values are from `source`; give it with the paths of strings that may be cut.
+@dataclass(frozen=True, slots=True)
+class Written:
+    """One answer as it was read, the paths of strings that may be cut, and the generation that it comes from."""
+
+    answer: dict[str, Any]
+    cut: Sequence[str]
+    generation: Generation
+
+
+async def write(work: Work, form: AnswerForm, prompt: Prompt, source: str, *, bare: bool = False) -> Written:
+    """Generate one answer, whose copied values are from `source`.
 
     `bare` leaves the skill's adapter out.
 
@@ -32,7 +41,7 @@ async def write(
             "Ask for less (fewer fields, a shorter text), or raise `limits.max_output_tokens` in skill.toml.",
         )
     answer = form.read(generation.text, work.call.skill)
-    return answer, form.cut_strings(answer)
+    return Written(answer, form.cut_strings(answer), generation)
 
 
 def may_be_cut(path: str) -> str:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tools_server.evals.report import Report
     from tools_server.evals.runner import Told
 
-__all__ = ["EXAMPLES", "evaluate_skill"]
+__all__ = ["EXAMPLES", "evaluate_skill", "progress"]
 
 EXAMPLES = """\
 Examples:
@@ -119,7 +119,7 @@ def evaluate_skill(
         return load_engine(own, store)
 
     try:
-        with _progress() as told:
+        with progress() as told:
             others = answer_without_a_model(plan, told) if baselines else []
             found = answer(plan, settings, load, timed=TIMED_CALLS if latency else 0, told=told)
     except KeyboardInterrupt:
@@ -152,7 +152,7 @@ def _finish(plan: "Plan", report: "Report", *, write_card: bool, as_json: bool) 
 
 
 @contextmanager
-def _progress() -> Generator["Told"]:
+def progress() -> Generator["Told"]:
     """A bar on a terminal, else a line now and then; on stderr, so that stdout holds only the answer."""
     if not sys.stderr.isatty():
         last = ""

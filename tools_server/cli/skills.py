@@ -1,4 +1,4 @@
-"""`tools-server skills`: list, show, check and new; `eval` and `adapters` have modules of their own."""
+"""`tools-server skills`: list, show, check and new; `eval`, `calibrate` and `adapters` have modules of their own."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -8,6 +8,8 @@ from rich.text import Text
 
 from tools_server.bundled import bundled_dir
 from tools_server.cli import adapters, output
+from tools_server.cli.calibrate import EXAMPLES as CALIBRATE_EXAMPLES
+from tools_server.cli.calibrate import calibrate
 from tools_server.cli.evals import EXAMPLES as EVAL_EXAMPLES
 from tools_server.cli.evals import evaluate_skill
 from tools_server.errors import SkillNotFound
@@ -46,6 +48,7 @@ app = typer.Typer(
 )
 
 app.command("eval", epilog=EVAL_EXAMPLES)(evaluate_skill)
+app.command("calibrate", epilog=CALIBRATE_EXAMPLES)(calibrate)
 app.add_typer(adapters.app, name="adapters")
 
 _SkillsDirOption = Annotated[

@@ -9,13 +9,13 @@ import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tools_server.engine.backend import Tokenizer, join_pieces
+from tools_server.engine.backend import Tokenizer
 from tools_server.engine.grammar import Matcher
 from tools_server.engine.prefix import PrefixCache, PrefixKey, Segment
 from tools_server.engine.sampling import sample
@@ -199,9 +199,10 @@ class GenerationSequence(Sequence):
         return None
 
     def _result(self, reason: FinishReason) -> Generation:
+        pieces = [self._tokenizer.piece(token.id) for token in self._tokens]
         return Generation(
-            text=join_pieces(self._tokenizer, [t.id for t in self._tokens]),
-            tokens=tuple(self._tokens),
+            text=b"".join(pieces).decode("utf-8", errors="replace"),
+            tokens=tuple(replace(token, size=len(piece)) for token, piece in zip(self._tokens, pieces, strict=True)),
             finish_reason=reason,
             usage=Usage(len(self.prompt), self.cached, len(self._tokens), self._forced),
             timings=self.timings(),

@@ -157,12 +157,14 @@ class Token:
 
     `logprob` is the natural log of its probability under the model's own distribution (temperature 1, whole
     vocabulary); `allowed` is the probability mass that the constraint left, so that `logprob - log(allowed)` is
-    its log-probability among what was allowed. A forced token was not sampled: both are None.
+    its log-probability among what was allowed. A forced token was not sampled: both are None. `size` is how many bytes
+    of the answer's text (UTF-8) it makes, known once the generation has ended.
     """
 
     id: int
     logprob: float | None
     allowed: float | None
+    size: int = 0
 
 
 @dataclass(frozen=True, slots=True)

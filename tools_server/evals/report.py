@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tools_server.evals.chart import Group, bar_chart
+from tools_server.evals.pictures import pictures
 from tools_server.evals.provenance import Provenance
 from tools_server.evals.results import SEED, Evidence, Paired, Result, evidence
 from tools_server.evals.runner import tokens_per_call
@@ -29,12 +30,17 @@ TITLES: Mapping[str, str] = {
     "precision": "precision",
     "recall": "recall",
     "exact_match": "exact match",
+    "nothing_wrong": "nothing wrong",
     "unsupported": "values not in the text",
     "rouge_l": "ROUGE-L",
     "unsupported_numbers": "numbers not in the text",
     "unsupported_names": "names not in the text",
     "words": "words",
     "validity": "valid answers",
+    "ece": "calibration error",
+    "auroc": "AUROC of confidence",
+    "kept": "not deferred",
+    "accuracy_kept": "accuracy of these",
 }
 """Metrics as people read them."""
 
@@ -140,14 +146,16 @@ class Report:
             Group(_title(name), {each.name: each.estimates[name] for each in self.results if name in each.estimates})
             for name in shares
         ]
-        data = self.data
-        return bar_chart(f"{self.skill.name} on {self.model}: {data.name}/{data.split}", groups)
+        return bar_chart(self._title, groups)
 
     def write(self, folder: Path) -> None:
-        """Write `report.json`, `report.md`, `report.svg` and, where two were compared, the evidence."""
+        """Write `report.json`, `report.md`, `report.svg`, `pictures`, and the evidence where two were compared."""
         write_aside(folder / "report.json", _json(self.as_json()))
         write_aside(folder / "report.md", self.as_markdown())
         write_aside(folder / "report.svg", self.as_svg())
+        shown = self.comparison.candidate.name if self.comparison else self.results[0].name
+        for name, picture in pictures(self._title, self.data.samples, self.results, shown).items():
+            write_aside(folder / name, picture)
         if self.evidence is not None:
             write_aside(folder / EVIDENCE_FILE, _json(self.evidence))
 
@@ -155,6 +163,10 @@ class Report:
     def metrics(self) -> list[str]:
         """The metrics that any variant has, the primary one first."""
         return list(dict.fromkeys(name for each in self.results for name in each.estimates))
+
+    @property
+    def _title(self) -> str:
+        return f"{self.skill.name} on {self.model}: {self.data.name}/{self.data.split}"
 
     @property
     def _compared(self) -> str:

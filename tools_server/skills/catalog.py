@@ -7,13 +7,14 @@ import difflib
 import itertools
 import logging
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tools_server.bundled import bundled_dir
 from tools_server.errors import ManifestInvalid, SkillNotFound
 from tools_server.settings import Settings
 from tools_server.skills.adapters import overlay
+from tools_server.skills.calibration import calibration_path, own_calibrations
 from tools_server.skills.folder import fingerprint, skill_folders
 from tools_server.skills.interface import Common
 from tools_server.skills.loader import load_skill
@@ -132,8 +133,9 @@ class Catalog:
         warnings: list[str] = []
         if self.adapters_dir is not None:
             for name, skill in skills.items():
-                skills[name], said = overlay(skill, self.adapters_dir)
-                warnings += said
+                adapted, said = overlay(skill, self.adapters_dir)
+                skills[name], more = _with_own_calibrations(adapted, self.adapters_dir)
+                warnings += (*said, *more)
         unserved = {name: skill for name, skill in sorted(skills.items()) if self._lacks_adapter(skill)}
         served = {name: skill for name, skill in sorted(skills.items()) if name not in unserved}
         return Reading(Snapshot(served, tuple(broken), shadowed, tuple(warnings), unserved), seen)
@@ -168,10 +170,19 @@ class Catalog:
         return unsubscribe
 
 
+def _with_own_calibrations(skill: Skill, root: Path) -> tuple[Skill, tuple[str, ...]]:
+    """Put what was fitted here before what came with the skill; a broken file is told of in words, and left out."""
+    try:
+        own = own_calibrations(root, skill.name)
+    except (OSError, ValueError) as error:
+        return skill, (f"{calibration_path(root, skill.name)} is not used: {str(error).splitlines()[0]}.",)
+    return replace(skill, calibrations=(*own.calibrations, *skill.calibrations)), ()
+
+
 def _identity(snapshot: Snapshot) -> Hashable:
     """What makes two snapshots the same: content, not objects."""
     skills = tuple(
-        (skill.folder, skill.digest, skill.prose, repr(skill.card), _adapters(skill))
+        (skill.folder, skill.digest, skill.prose, repr(skill.card), skill.calibrations, _adapters(skill))
         for skill in (*snapshot.skills.values(), *snapshot.unserved.values())
     )
     return skills, tuple(snapshot.unserved), snapshot.broken, tuple(snapshot.shadowed.items()), snapshot.warnings

@@ -9,7 +9,18 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from tools_server.skills.manifest import Manifest
-from tools_server.skills.schemas import EVIDENCE, MIN_CONFIDENCE, PLACE, REDACTED, fixed_labels
+from tools_server.skills.schemas import (
+    DETAIL,
+    EVIDENCE,
+    FULL,
+    LINES,
+    MIN_CONFIDENCE,
+    PLACE,
+    QUOTES,
+    REDACTED,
+    UNSUPPORTED,
+    fixed_labels,
+)
 from tools_server.skills.types import Skill
 
 
@@ -21,6 +32,37 @@ class Common:
     items: int = 256
     paths: int = 64
 
+
+FULL_DETAIL: Mapping[str, Any] = {
+    "signals": {"type": ["object", "null"], "description": "With `detail` full: what `confidence` comes from."},
+    "calibration": {
+        "type": ["object", "null"],
+        "description": "With `detail` full: how `confidence` was calibrated, null when it is the model's own.",
+    },
+}
+"""What every answer has on request."""
+
+DEFERRAL: Mapping[str, Any] = {
+    "deferred": {"const": True, "description": "There when the answer is too unsure to use: look yourself."},
+    "reason": {"type": "string", "description": "Why it is deferred."},
+}
+"""What an unsure answer has besides."""
+
+CLAIMS: Mapping[str, Any] = {
+    "type": "array",
+    "description": "There when the answer says what the text does not have: numbers, dates, names, and sentences that "
+    "rest on nothing in it.",
+    "items": {
+        "type": "object",
+        "properties": {
+            "path": {"type": "string"},
+            "claim": {"type": "string"},
+            "kind": {"enum": ["number", "date", "name", "sentence", "value"]},
+        },
+        "required": ["path", "claim", "kind"],
+    },
+}
+"""What `trust.evidence = "claims"` adds."""
 
 PROBABILITY: Mapping[str, Any] = {"type": "number", "minimum": 0, "maximum": 1}
 
@@ -119,11 +161,12 @@ def _common_inputs(manifest: Manifest, bounds: Common) -> dict[str, Any]:
         },
     }
     common = {name: schema for name, schema in known.items() if name in accepts}
-    if manifest.kind == "choose":
+    if manifest.has_confidence:
         common[MIN_CONFIDENCE] = {
             **PROBABILITY,
             "description": "Answers less sure than this are marked `deferred`: look at those inputs yourself.",
         }
+    common[DETAIL] = {"enum": ["brief", FULL], "description": "`full`: also everything that the answer rests on."}
     return common
 
 
@@ -148,8 +191,8 @@ def _one_result(manifest: Manifest, output: Mapping[str, Any]) -> tuple[dict[str
             "description": "Probability of `label`; with several labels on, of the least certain decision.",
         },
         "scores": {"type": "object", "additionalProperties": PROBABILITY, "description": "Probability of each label."},
-        "deferred": {"const": True, "description": "There when the answer is too unsure to use: look yourself."},
-        "reason": {"type": "string", "description": "Why it is deferred."},
+        **DEFERRAL,
+        **FULL_DETAIL,
     }
     one |= {name: properties[name] for name in manifest.choose.write}
     shapes = [["label", "confidence", "scores", *manifest.choose.write]]
@@ -179,7 +222,19 @@ def _generated(manifest: Manifest, output: Mapping[str, Any]) -> tuple[dict[str,
             "description": "Where each value stands: [start, end] in characters of the text, by its path.",
         }
         required.append(EVIDENCE)
+        one[QUOTES] = {"type": "object", "description": "With `detail` full: the text at these places."}
+        one[LINES] = {"type": "object", "description": "With `detail` full: the line that each begins on, from 1."}
+    if manifest.trust.evidence == "claims":
+        one[UNSUPPORTED] = CLAIMS
     if manifest.generate.redact:
         one[REDACTED] = {"type": "string", "description": "The text with marks in the place of entities."}
         required.append(REDACTED)
-    return one, [required]
+    if manifest.trust.confidence:
+        one["confidence"] = {
+            **PROBABILITY,
+            "type": ["number", "null"],
+            "description": "Probability that all filled values are right; null when the text was read in parts.",
+        }
+        one |= DEFERRAL
+        required.append("confidence")
+    return {**one, **FULL_DETAIL}, [required]

@@ -12,17 +12,25 @@ from tools_server.skills.types import Skill
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """One label: `name` is what is scored and answered, `description` says when it fits (may be empty)."""
+    """One label: `name` is what is scored and answered, `description` says when it fits (may be empty).
+
+    Of `NONE_OF_THESE` the answer is null.
+    """
 
     name: str
     description: str = ""
+
+
+NONE_OF_THESE = Label("none of these", "no other label fits the text")
+"""What a caller who allows it adds to the labels."""
 
 
 def labels_of(skill: Skill, arguments: Mapping[str, Any]) -> tuple[Label, ...]:
     """Give the labels of one call, in the caller's order, names without blanks around them.
 
     Raises:
-        InvalidArguments: fewer than two labels, an empty name, two labels that are alike, or no label at all.
+        InvalidArguments: fewer than two labels, an empty name, two labels that are alike, no label at all, or one that
+            is named like the answer that none fits, where that is allowed.
     """
     argument = skill.manifest.choose.labels
     if argument is None:
@@ -47,12 +55,26 @@ def labels_of(skill: Skill, arguments: Mapping[str, Any]) -> tuple[Label, ...]:
         labels.append(label)
     if len(labels) < 2:
         raise InvalidArguments(f"`{argument}` holds {len(labels)} label(s).", "Give at least two to choose from.")
-    return tuple(labels)
+    if not allows_none(skill, arguments) or is_multi_label(skill, arguments):
+        return tuple(labels)
+    if NONE_OF_THESE.name in places:
+        place = f"{argument}[{places[NONE_OF_THESE.name]}]"
+        raise InvalidArguments(
+            f"`{place}` is {NONE_OF_THESE.name!r}, which `{skill.manifest.choose.none}` adds by itself.",
+            "Leave the label out, or the argument.",
+        )
+    return (*labels, NONE_OF_THESE)
 
 
 def is_multi_label(skill: Skill, arguments: Mapping[str, Any]) -> bool:
     """Tell whether this call asks for every label that fits instead of the best one."""
     argument = skill.manifest.choose.multi_label
+    return argument is not None and filled(skill, arguments)[argument] is True
+
+
+def allows_none(skill: Skill, arguments: Mapping[str, Any]) -> bool:
+    """Tell whether no label may be the answer of this call; with several labels on, that is so anyway."""
+    argument = skill.manifest.choose.none
     return argument is not None and filled(skill, arguments)[argument] is True
 
 

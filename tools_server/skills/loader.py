@@ -7,6 +7,8 @@ from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 from tools_server.engine.types import Adapter
+from tools_server.skills.calibration import FILE as CALIBRATION_FILE
+from tools_server.skills.calibration import calibrations_of
 from tools_server.skills.folder import Problem, SkillFolder
 from tools_server.skills.interface import Common, input_schema, result_schema
 from tools_server.skills.manifest import FILE as MANIFEST_FILE
@@ -25,7 +27,7 @@ from tools_server.skills.template import FILE as PROMPT_FILE
 from tools_server.skills.template import compile_prompt
 from tools_server.skills.types import BrokenSkill, Skill
 
-SHAPING_FILES = (MANIFEST_FILE, INPUT_FILE, OUTPUT_FILE, PROMPT_FILE, "calibration.json")
+SHAPING_FILES = (MANIFEST_FILE, INPUT_FILE, OUTPUT_FILE, PROMPT_FILE, CALIBRATION_FILE)
 """What the digest covers. An adapter's bytes are covered by the SHA-256 in the manifest."""
 
 PROMPT_FILES = (INPUT_FILE, OUTPUT_FILE, PROMPT_FILE)
@@ -78,6 +80,7 @@ def _load(folder: SkillFolder, common: Common) -> Skill:
         adapters=_adapters(folder, manifest),
         prose="" if prose is None else parse_prose(prose, folder_name=name),
         card=folder.json_object("card.json"),
+        calibrations=calibrations_of(folder),
     )
 
 

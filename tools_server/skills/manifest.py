@@ -48,7 +48,8 @@ class Trust(_Section):
     """When an answer is deferred to the caller, and what it must be able to prove."""
 
     defer_below: float | None = Field(default=None, ge=0, le=1)  # on calibrated confidence; None: never defers
-    evidence: Literal["none", "spans"] = "none"
+    confidence: bool = False  # of a `generate` skill: its answers have one, that of all their values together
+    evidence: Literal["none", "spans", "claims"] = "none"
 
 
 class Inputs(_Section):
@@ -60,12 +61,13 @@ class Inputs(_Section):
 class Choose(_Section):
     """Of a `choose` skill: which argument holds the labels, and which one turns several labels on.
 
-    Without `labels` the closed set is the enum of `properties.label` in output.schema.json. `write` names properties of
-    that file that the model writes once the label is known.
+    Without `labels` the closed set is the enum of `properties.label` in output.schema.json. `none` is the argument that
+    lets no label fit. `write` names properties of that file that the model writes once the label is known.
     """
 
     labels: str | None = None
     multi_label: str | None = None
+    none: str | None = None
     write: tuple[str, ...] = Field(default=(), strict=False)
 
 
@@ -108,6 +110,11 @@ class Manifest(_Section):
     choose: Choose = Choose()
     generate: Generate = Generate()
     adapters: Mapping[str, AdapterEntry] = Field(default_factory=dict)
+
+    @property
+    def has_confidence(self) -> bool:
+        """Whether answers say how sure they are."""
+        return self.kind == "choose" or self.trust.confidence
 
 
 def parse_manifest(source: str, *, folder_name: str) -> Manifest:

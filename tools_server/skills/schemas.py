@@ -49,16 +49,23 @@ TEMPLATE_WORDS = frozenset(
 )
 MIN_CONFIDENCE = "min_confidence"
 """The argument that every `choose` skill takes besides its own."""
+DETAIL = "detail"
+"""The argument that every skill takes besides its own."""
+FULL = "full"
+"""The detail that has everything that is known of an answer."""
 CHOOSE_NAMES = frozenset({"choices", "label"})
 """Variables that the template of a `choose` skill has besides its arguments."""
-SERVER_RESULT_NAMES = frozenset({"warnings", "results", "index", "path", "error"})
+SERVER_RESULT_NAMES = frozenset({"warnings", "results", "index", "path", "error", "signals", "calibration"})
 REDACTED = "redacted"
 """The property that `generate.redact` adds."""
-EVIDENCE = "evidence"
-"""The property that `trust.evidence` adds."""
+EVIDENCE, QUOTES, LINES = "evidence", "quotes", "lines"
+"""What `trust.evidence = "spans"` adds, the last two with `detail` full."""
+UNSUPPORTED = "unsupported"
+"""The property that `trust.evidence = "claims"` adds to answers that claim what their text lacks."""
 PLACE = ("start", "end")
 """What `generate.locate` adds to each entity: characters of the text, from `start` up to `end`."""
-CHOOSE_RESULT_NAMES = frozenset({"label", "labels", "confidence", "scores", "deferred", "reason"})
+CONFIDENCE_NAMES = frozenset({"confidence", "deferred", "reason"})
+CHOOSE_RESULT_NAMES = CONFIDENCE_NAMES | {"label", "labels", "scores"}
 
 
 def check_arguments(schema: Mapping[str, Any], manifest: Manifest) -> None:
@@ -69,7 +76,8 @@ def check_arguments(schema: Mapping[str, Any], manifest: Manifest) -> None:
     """
     _check_schema(INPUT_FILE, schema)
     properties = _properties(INPUT_FILE, schema)
-    taken = {*INPUT_KINDS, *((*CHOOSE_NAMES, MIN_CONFIDENCE) if manifest.kind == "choose" else ())}
+    taken = {*INPUT_KINDS, DETAIL, *((MIN_CONFIDENCE,) if manifest.has_confidence else ())}
+    taken |= CHOOSE_NAMES if manifest.kind == "choose" else frozenset()
     for name in properties:
         key = f"properties.{name}"
         if name in taken:
@@ -81,6 +89,9 @@ def check_arguments(schema: Mapping[str, Any], manifest: Manifest) -> None:
     _check_defaults(schema, properties)
     _check_argument(properties, "choose.labels", manifest.choose.labels, "array")
     _check_argument(properties, "choose.multi_label", manifest.choose.multi_label, "boolean")
+    _check_argument(properties, "choose.none", manifest.choose.none, "boolean")
+    if manifest.choose.none is not None and manifest.choose.labels is None:
+        raise Problem("skill.toml", "choose.none", f"needs choose.labels; list a label for none in {OUTPUT_FILE}")
     _check_argument(properties, "generate.schema_from", manifest.generate.schema_from, "object")
 
 
@@ -106,13 +117,15 @@ def check_output(schema: Mapping[str, Any], manifest: Manifest) -> None:
         if "label" not in properties:
             raise Problem(OUTPUT_FILE, "properties.label", 'is missing; it is what a `kind = "choose"` skill answers')
         _check_closed_set(properties["label"], manifest)
-    if manifest.kind != "choose" and manifest.trust.defer_below is not None:
-        raise Problem("skill.toml", "trust.defer_below", 'is for a `kind = "choose"` skill: it has a confidence')
+    if manifest.trust.defer_below is not None and not manifest.has_confidence:
+        raise Problem("skill.toml", "trust.defer_below", "needs a confidence: set trust.confidence = true")
     taken = set(SERVER_RESULT_NAMES)
+    if manifest.kind != "choose" and manifest.trust.confidence:
+        taken |= CONFIDENCE_NAMES
     if manifest.generate.redact:
         taken.add(REDACTED)
-    if manifest.trust.evidence == "spans":
-        taken.add(EVIDENCE)
+    if manifest.trust.evidence != "none":
+        taken |= {EVIDENCE, QUOTES, LINES} if manifest.trust.evidence == "spans" else {UNSUPPORTED}
         if manifest.kind != "generate" or manifest.generate.locate is not None:
             reason = 'is for a `kind = "generate"` skill whose entities are not located anyway'
             raise Problem("skill.toml", "trust.evidence", reason)

@@ -8,6 +8,7 @@ from typing import Any
 from jinja2 import Template
 
 from tools_server.engine.types import Adapter
+from tools_server.skills.calibration import Calibration
 from tools_server.skills.manifest import Manifest
 
 
@@ -27,11 +28,17 @@ class Skill:
     adapters: Mapping[str, Adapter]  # by model id
     prose: str  # body of SKILL.md, empty when there is none
     card: Mapping[str, Any] | None  # card.json
+    calibrations: tuple[Calibration, ...] = ()  # of which the first one that fits is used
 
     @property
     def name(self) -> str:
         """The skill's name: its folder's name, its tool's name."""
         return self.manifest.name
+
+    def calibration(self, model: str, base_sha256: str, adapter: Adapter | None) -> Calibration | None:
+        """The calibration of answers by this model with this adapter, None where there is none for them."""
+        wanted = (model, base_sha256, adapter.sha256 if adapter else None, self.prompt_digest)
+        return next((each for each in self.calibrations if each.key == wanted), None)
 
 
 @dataclass(frozen=True, slots=True)

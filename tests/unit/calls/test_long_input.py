@@ -159,3 +159,17 @@ async def test_a_long_item_among_short_ones_carries_its_own_warning(tmp_path: Pa
     short, long = result.data["results"]
     assert "warnings" not in short
     assert "parts" in long["warnings"][0]
+
+
+async def test_claims_are_looked_up_in_the_whole_text_and_not_in_the_parts_answers(tmp_path: Path) -> None:
+    skill = summarise_skill(tmp_path, SPLIT + '\n[trust]\nevidence = "claims"')
+    text = "Only 94700 of them. " + words(1500) + " Berlin"
+
+    def say(prompt: str) -> str:
+        said = "Only 94700 of 94800 are in Berlin, not in Rome." if "Nothing" in prompt else "Nothing is said here."
+        return json.dumps({"summary": said, "key_points": []})
+
+    result = await runner_for(FakeEngine(say)).run(skill, {"text": text})
+    Draft202012Validator(skill.result_schema).validate(result.data)
+    assert [each["claim"] for each in result.data["unsupported"]] == ["94800", "Rome"]
+    assert [warning.split()[0] for warning in result.data["warnings"]] == ["The", "Not"]

@@ -13,6 +13,7 @@ from tools_server.calls.engine_gate import EngineGate
 from tools_server.calls.run_skill import SkillRunner
 from tools_server.engine.scripted import Script, ScriptedBackend, ScriptedEngine, saying
 from tools_server.errors import InvalidArguments, OutputTruncated
+from tools_server.evidence.verify import verify
 from tools_server.settings import Settings
 from tools_server.skills.catalog import Catalog
 
@@ -110,6 +111,61 @@ async def test_an_answer_that_is_less_sure_than_asked_for_is_deferred_and_still_
     assert ("reason" in entry) is deferred
 
 
+async def test_where_none_of_the_labels_may_fit_the_answer_can_be_null() -> None:
+    skill = Catalog([bundled_dir("skills")]).get("classify")
+    call = {"labels": ["ham", "spam"], "text": "a", "detail": "full"}
+    with anyio.fail_after(20):
+        async with Rooms(saying("none of these")) as runner:
+            asked = await runner.run(skill, {**call, "allow_none": True})
+            forced = await runner.run(skill, call)
+    Draft202012Validator(skill.result_schema).validate(asked.data)
+    assert asked.data["label"] is None
+    assert asked.data["scores"]["none of these"] == pytest.approx(asked.data["confidence"], abs=1e-4)
+    assert forced.data["label"] in ("ham", "spam")
+
+
+async def test_in_full_detail_an_answer_has_every_score_and_what_it_rests_on() -> None:
+    skill = Catalog([bundled_dir("skills")]).get("classify")
+    labels = [f"label {n:02}" for n in range(30)]
+    with anyio.fail_after(20):
+        async with Rooms(saying("label 07")) as runner:
+            full = await runner.run(skill, {"labels": labels, "text": "a", "detail": "full"})
+            brief = await runner.run(skill, {"labels": labels, "text": "a"})
+    Draft202012Validator(skill.result_schema).validate(full.data)
+    assert len(full.data["scores"]) == 30
+    assert sum(full.data["scores"].values()) == pytest.approx(1, abs=1e-5)
+    assert len(brief.data["scores"]) == 10
+    assert not {"signals", "calibration"} & brief.data.keys()
+    signals = full.data["signals"]
+    first, second = sorted(full.data["scores"].values())[-2:][::-1]
+    assert signals["margin"] == pytest.approx(first - second, abs=1e-6)
+    assert 0 <= signals["entropy"] < 3.5
+    assert 0 < signals["mass"] <= 1
+    assert full.data["calibration"] is None
+
+
+async def test_what_is_extracted_says_how_sure_all_its_values_are_and_can_be_deferred() -> None:
+    skill = Catalog([bundled_dir("skills")]).get("extract")
+    fields = {"type": "object", "properties": {"name": {"type": "string"}, "town": {"type": "string"}}}
+    said = saying('{"name":"Ada","town":"Bern"}')
+    call = {"fields": fields, "text": "Ada\nfrom Bern"}
+    with anyio.fail_after(20):
+        async with Rooms(said) as runner:
+            brief = await runner.run(skill, call)
+            full = await runner.run(skill, {**call, "detail": "full", "min_confidence": 1.0})
+    for result in (brief, full):
+        Draft202012Validator(skill.result_schema).validate(result.data)
+    assert brief.data["data"] == {"name": "Ada", "town": "Bern"}
+    assert 0 < brief.data["confidence"] <= 1
+    assert not {"signals", "deferred", "quotes", "lines"} & brief.data.keys()
+    assert set(full.data["signals"]) == {"name", "town"}
+    assert full.data["quotes"] == {"name": "Ada", "town": "Bern"}
+    assert full.data["lines"] == {"name": 1, "town": 2}
+    assert full.data["signals"]["name"]["tokens"] > 0
+    assert full.data["deferred"] is True
+    assert "below `min_confidence` of 1" in full.data["reason"]
+
+
 def writing(text: str, _: object) -> str:
     """A model that chooses `feature`, and writes a title once it is asked about one."""
     asked, _, said = text.rpartition("assistant\n")
@@ -190,6 +246,62 @@ async def test_evidence_says_where_each_value_stands_and_a_warning_names_what_is
     places = result.data["evidence"]
     assert {path: text[start:end] for path, (start, end) in places.items()} == {"name": "Ada", "lines[0].n": "1,250.50"}
     assert result.data["warnings"] == ["Not in the text: `lines[1].n` (7)."]
+
+
+CLAIMS = 'max_output_tokens = 400\n[trust]\nevidence = "claims"'
+
+
+async def test_what_a_summary_claims_and_its_text_does_not_have_is_listed_as_verify_tells_it(tmp_path: Path) -> None:
+    skill = summarise_skill(tmp_path, CLAIMS)
+    said = {
+        "summary": "Priya renewed the certificate on 5 March. About 1,250 orders failed.",
+        "key_points": ["Penguins migrate across frozen oceans.", "310 orders failed, says Anna Schmidt."],
+    }
+    text = "4 March 2026: Priya renewed the certificate by hand. About 310 orders failed."
+    with anyio.fail_after(20):
+        async with Rooms(saying(json.dumps(said, separators=(",", ":")))) as runner:
+            result = await runner.run(skill, {"items": [text, "5 March: nothing."]})
+    Draft202012Validator(skill.result_schema).validate(result.data)
+    entry = result.data["results"][0]
+    assert entry["unsupported"] == [
+        {"path": "summary", "claim": "5 March", "kind": "date"},
+        {"path": "summary", "claim": "1,250", "kind": "number"},
+        {"path": "key_points[0]", "claim": "Penguins migrate across frozen oceans.", "kind": "sentence"},
+        {"path": "key_points[1]", "claim": "Anna Schmidt", "kind": "name"},
+    ]
+    assert entry["warnings"] == [
+        "Not found in the text: 4 claims of this answer (see `unsupported`). Check them before you rely on them."
+    ]
+    told = [(f"$.{each['path']}", each["claim"], each["kind"]) for each in entry["unsupported"]]
+    assert [(each.path, each.value, each.kind) for each in verify(entry, text).missing] == told
+    assert "5 March" not in [each["claim"] for each in result.data["results"][1]["unsupported"]]
+
+
+async def test_a_summary_that_holds_has_nothing_added(tmp_path: Path) -> None:
+    said = {"summary": "About 310 orders failed.", "key_points": ["310 failed on March 4."]}
+    with anyio.fail_after(20):
+        async with Rooms(saying(json.dumps(said, separators=(",", ":")))) as runner:
+            result = await runner.run(
+                summarise_skill(tmp_path, CLAIMS), {"text": "4 March 2026: about 310 orders have failed."}
+            )
+    assert result.data == said
+
+
+async def test_of_very_many_claims_the_first_are_listed_and_all_are_counted(tmp_path: Path) -> None:
+    long = "Penguins " + "migrate " * 20
+    said = {"summary": " ".join(f"{number} rows." for number in range(100, 111)), "key_points": [long]}
+    with anyio.fail_after(20):
+        async with Rooms(saying(json.dumps(said, separators=(",", ":")))) as runner:
+            result = await runner.run(summarise_skill(tmp_path / "a", CLAIMS), {"text": "Nothing of it."})
+            said["summary"] = "Nothing."
+        async with Rooms(saying(json.dumps(said, separators=(",", ":")))) as runner:
+            other = await runner.run(skill := summarise_skill(tmp_path / "b", CLAIMS), {"text": "Nothing of it."})
+            full = await runner.run(skill, {"text": "Nothing of it.", "detail": "full"})
+    assert len(result.data["unsupported"]) == 10
+    assert "12 claims of this answer (the first 10 are in `unsupported`)" in result.data["warnings"][0]
+    (claim,) = other.data["unsupported"]
+    assert (len(claim["claim"]), claim["claim"][-1]) == (60, "…")
+    assert full.data["unsupported"] == [{**claim, "claim": long}]
 
 
 async def test_a_marked_property_of_a_callers_schema_is_copied_from_the_text(tmp_path: Path) -> None:

@@ -84,7 +84,8 @@ def test_a_skill_is_scored_on_a_file_and_nothing_is_asked_twice(command: Command
     assert found["variants"]["bare"]["latency_s"]["calls"] == 24
     folder = Path(found["folder"])
     assert folder == command.folder / "cache" / "evaluations" / f"classify-mine.jsonl-mine-{MODEL}"
-    assert {path.name for path in folder.iterdir()} == {"answers.jsonl", "report.json", "report.md", "report.svg"}
+    pictures = {"report.svg", "reliability.svg", "coverage.svg", "confusion.svg"}
+    assert {path.name for path in folder.iterdir()} == {"answers.jsonl", "report.json", "report.md", *pictures}
     assert command.json("classify", "--data", mine)["variants"] == found["variants"]
     assert len(command.loads) == 1
     assert command.loads[0].in_process

@@ -171,7 +171,7 @@ async def test_a_call_that_fails_is_counted_by_its_code_and_kept(tmp_path: Path)
         with AnswerLog(tmp_path / "a.jsonl") as log:
             variant = Variant("bare", skill, "scripted", BASE)
             found = await evaluate(runner, variant, [good, bad], log, limit=4, timed=2)
-    assert list(found.answers) == [{"data": {"a": None}, "evidence": {}}, None]
+    assert list(found.answers) == [{"data": {"a": None}, "evidence": {}, "confidence": 1.0}, None]
     assert found.errors == {"invalid_arguments": 1}
     assert len(found.latencies) == 1
     assert {line["sample"]: line["error"] for line in lines(tmp_path / "a.jsonl") if "data" in line} == {

@@ -20,7 +20,7 @@ def validator(schema: Any) -> Draft202012Validator:
 
 def test_the_tool_takes_own_arguments_and_the_common_inputs(good: Good):
     schema = good().input_schema
-    assert list(schema["properties"]) == ["focus", "words", "text", "items", "paths"]
+    assert list(schema["properties"]) == ["focus", "words", "text", "items", "paths", "detail"]
     assert schema["additionalProperties"] is False
     assert "required" not in schema
     assert all("description" in schema["properties"][name] for name in ("text", "items", "paths"))
@@ -43,7 +43,7 @@ def test_required_arguments_stay_required(good: Good):
 
 def test_only_the_accepted_inputs_appear(good: Good):
     skill = good(**{"skill.toml": GENERATE + '[inputs]\naccepts = ["items", "paths"]\n'})
-    assert list(skill.input_schema["properties"]) == ["focus", "words", "items", "paths"]
+    assert list(skill.input_schema["properties"]) == ["focus", "words", "items", "paths", "detail"]
     assert skill.result_schema["required"] == ["results"]
     assert "answer" not in skill.result_schema["properties"]
 
@@ -150,3 +150,13 @@ def test_what_code_adds_to_located_entities_is_in_the_tools_answer(good: Good):
     check.validate({"results": [{"index": 0, "found": [], "redacted": ""}]})
     assert not check.is_valid({"found": [place]})
     assert not check.is_valid({"found": [{**place, "start": -1}], "redacted": ""})
+
+
+def test_claims_that_a_text_does_not_have_are_in_the_tools_answer_and_need_not_be_there(good: Good):
+    check = validator(good(**{"skill.toml": GENERATE + '[trust]\nevidence = "claims"\n'}).result_schema)
+    claim = {"path": "answer", "claim": "1,250", "kind": "number"}
+    check.validate({"answer": "x"})
+    check.validate({"answer": "x", "unsupported": [claim], "warnings": ["y"]})
+    check.validate({"results": [{"index": 0, "answer": "x", "unsupported": [claim]}]})
+    assert not check.is_valid({"answer": "x", "unsupported": [{"claim": "1,250"}]})
+    assert not check.is_valid({"answer": "x", "unsupported": [{**claim, "kind": "other"}]})

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from tools_server.errors import InvalidArguments
-from tools_server.skills.labels import Label, is_multi_label, labels_of
+from tools_server.skills.labels import NONE_OF_THESE, Label, allows_none, is_multi_label, labels_of
 from tools_server.skills.types import Skill
 
 Good = Callable[..., Skill]
@@ -58,3 +58,29 @@ def test_several_labels_are_asked_for_by_the_argument_that_the_manifest_names(go
     assert is_multi_label(skill, {"labels": ["a", "b"], "several": True})
     assert not is_multi_label(skill, {"labels": ["a", "b"]})
     assert not is_multi_label(good(kind="choose"), {"several": True})
+
+
+NONE_ALLOWED = {
+    "skill.toml": 'name = "@"\nversion = "1.0.0"\ndescription = "Pick one of them."\nkind = "choose"\n'
+    '[choose]\nlabels = "labels"\nmulti_label = "several"\nnone = "none_too"\n',
+    "input.schema.json": {
+        "type": "object",
+        "properties": {
+            "labels": {"type": "array"},
+            "several": {"type": "boolean", "default": False},
+            "none_too": {"type": "boolean", "default": False},
+        },
+        "required": ["labels"],
+    },
+}
+
+
+def test_a_caller_may_allow_that_no_label_fits_where_one_is_asked_for(good: Good):
+    skill = good(kind="own-labels", **NONE_ALLOWED)
+    labels = {"labels": ["a", "b"]}
+    assert not allows_none(skill, labels)
+    assert labels_of(skill, labels) == (Label("a"), Label("b"))
+    assert labels_of(skill, {**labels, "none_too": True}) == (Label("a"), Label("b"), NONE_OF_THESE)
+    assert labels_of(skill, {**labels, "none_too": True, "several": True}) == (Label("a"), Label("b"))
+    with pytest.raises(InvalidArguments, match=r"`labels\[1\]` is 'none of these', which `none_too` adds by itself"):
+        labels_of(skill, {"labels": ["a", "none of these"], "none_too": True})

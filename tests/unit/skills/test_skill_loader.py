@@ -259,6 +259,8 @@ def test_what_is_to_be_located_is_a_list_of_types_and_values(
     [
         ('[trust]\nevidence = "spans"\n', "choose", {"label": {"enum": ["a", "b"]}}, "trust.evidence"),
         ('[trust]\nevidence = "spans"\n', "generate", {"evidence": {"type": "string"}}, "properties.evidence"),
+        ('[trust]\nevidence = "claims"\n', "choose", {"label": {"enum": ["a", "b"]}}, "trust.evidence"),
+        ('[trust]\nevidence = "claims"\n', "generate", {"unsupported": {"type": "string"}}, "properties.unsupported"),
         ("[trust]\ndefer_below = 0.5\n", "generate", {"answer": {"type": "string"}}, "trust.defer_below"),
     ],
 )

@@ -18,6 +18,7 @@ from tools_server.evals.scoring.base import (
     source_of,
     stands,
 )
+from tools_server.evals.scoring.confidence import score_confidences
 from tools_server.evals.statistics import Measure
 
 __all__ = ["score_entities"]
@@ -26,11 +27,13 @@ __all__ = ["score_entities"]
 def score_entities(samples: Sequence[Sample], answers: Sequence[Data]) -> Scored:
     """Score `entities`, a list of `{"type", "value"}`, as a multiset of (type, normalised value).
 
-    `f1`, `precision`, `recall` are micro; `exact_match` asks for the whole list; `unsupported` is the share of answered
-    values that do not occur in the text. The details have the F1 of each type.
+    `f1`, `precision`, `recall` are micro; `exact_match` asks for the whole list, `nothing_wrong` only that no entity is
+    wrong, which is what a confidence is about; `unsupported` is the share of answered values that do not occur in the
+    text. The details have the F1 of each type.
     """
     table: list[tuple[int, int, int]] = []
     exact: list[bool] = []
+    clean: list[bool] = []
     invented: list[tuple[int, int]] = []
     by_type: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
     for sample, answer in zip(samples, answers, strict=True):
@@ -38,6 +41,7 @@ def score_entities(samples: Sequence[Sample], answers: Sequence[Data]) -> Scored
         parts = wanted & given, given - wanted, wanted - given
         table.append((parts[0].total(), parts[1].total(), parts[2].total()))
         exact.append(answer is not None and wanted == given)
+        clean.append(answer is not None and not parts[1])
         source = source_of(sample)
         values = [str(entity["value"]) for entity in _listed(answer)]
         invented.append((sum(not stands(value, source) for value in values), len(values)))
@@ -49,7 +53,9 @@ def score_entities(samples: Sequence[Sample], answers: Sequence[Data]) -> Scored
         [
             *precision_recall_f1("", counts(table, 3), primary=True),
             binary("exact_match", exact),
+            binary("nothing_wrong", clean),
             Measure("unsupported", "ratio", "lower", counts(invented, 2), quotient),
+            *score_confidences(answers, clean),
         ],
         {"f1_by_type": {kind: round(value, 4) for kind, value in scores.items()}},
     )

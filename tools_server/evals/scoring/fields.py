@@ -17,6 +17,7 @@ from tools_server.evals.scoring.base import (
     source_of,
     stands,
 )
+from tools_server.evals.scoring.confidence import score_confidences
 from tools_server.evals.statistics import Measure
 from tools_server.skills.interface import filled
 from tools_server.skills.types import Skill
@@ -39,13 +40,15 @@ def score_fields(skill: Skill, samples: Sequence[Sample], answers: Sequence[Data
     is an object or a list is right only as a whole. A value is right when it equals the expected one, or one of the
     sample's alternatives for its field, after normalisation (`base.normal`). A wrong value where one was expected is
     one fp and one fn. `exact_match` asks for the whole object: nothing missing, nothing wrong, nothing more; null, an
-    empty list and an absent field are the same. `unsupported` is the share of answered strings, enumerated ones left
+    empty list and an absent field are the same. `nothing_wrong` asks only that what is filled is right, which is what a
+    confidence is about. `unsupported` is the share of answered strings, enumerated ones left
     out, that do not occur in the text.
 
     Only the parts of an answer that the sample speaks of are looked at.
     """
     table: list[tuple[int, int, int]] = []
     exact: list[bool] = []
+    clean: list[bool] = []
     invented: list[tuple[int, int]] = []
     for sample, answer in zip(samples, answers, strict=True):
         wanted = list(_leaves(payload(sample.expected)))
@@ -53,6 +56,7 @@ def score_fields(skill: Skill, samples: Sequence[Sample], answers: Sequence[Data
         right = _matches(wanted, given, sample.alternatives)
         table.append((right, len(given) - right, len(wanted) - right))
         exact.append(answer is not None and right == len(given) == len(wanted))
+        clean.append(answer is not None and right == len(given))
         source, schema = source_of(sample), _schema(skill, sample)
         free = [leaf.value for leaf in given if isinstance(leaf.value, str) and not _is_listed(schema, leaf.path)]
         invented.append((sum(not stands(value, source) for value in free), len(free)))
@@ -60,7 +64,9 @@ def score_fields(skill: Skill, samples: Sequence[Sample], answers: Sequence[Data
     measures = [
         *precision_recall_f1("", rows, primary=True),
         binary("exact_match", exact),
+        binary("nothing_wrong", clean),
         Measure("unsupported", "ratio", "lower", counts(invented, 2), quotient),
+        *score_confidences(answers, clean),
     ]
     return Scored(measures)
 

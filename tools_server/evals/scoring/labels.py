@@ -9,6 +9,7 @@ import numpy as np
 
 from tools_server.data.types import Sample
 from tools_server.evals.scoring.base import Data, Scored, binary, counts, f1, precision_recall_f1
+from tools_server.evals.scoring.confidence import score_confidences
 from tools_server.evals.statistics import Measure, Values
 
 __all__ = ["score_labels"]
@@ -21,7 +22,8 @@ def score_labels(samples: Sequence[Sample], answers: Sequence[Data]) -> Scored:
 
     `accuracy`: the label is right; of several labels, the whole set is. `macro_f1`: the mean over the labels that were
     expected or answered, of one-label samples. `micro_f1`, `micro_precision`, `micro_recall`: over all labels of the
-    samples with several. A call that failed has missed what was expected.
+    samples with several. A call that failed has missed what was expected. Confidences are scored as `score_confidences`
+    says.
     """
     right: list[bool] = []
     pairs: list[tuple[str, str | None] | None] = []
@@ -46,6 +48,7 @@ def score_labels(samples: Sequence[Sample], answers: Sequence[Data]) -> Scored:
         details |= {"f1_by_label": _by_label(measure, labels), "confusions": _confusions(single)}
     if len(single) < len(pairs):
         measures += precision_recall_f1("micro_", counts(several, 3))
+    measures += score_confidences(answers, right)
     return Scored(measures, details)
 
 

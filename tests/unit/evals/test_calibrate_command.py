@@ -1,0 +1,167 @@
+"""`skills calibrate`, from its flags to a call that is answered with what was fitted."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import anyio.to_thread
+import pytest
+import typer
+from typer.testing import CliRunner, Result
+
+from tests.unit.evals.evals_fakes import LABELS, write_lines
+from tools_server.calls.engine_gate import EngineGate
+from tools_server.calls.run_skill import SkillRunner
+from tools_server.cli import calibrate
+from tools_server.engine.scripted import ScriptedBackend, ScriptedEngine, saying
+from tools_server.errors import EvaluationImpossible, ManifestInvalid
+from tools_server.models import ModelStore
+from tools_server.settings import Settings
+from tools_server.skills.calibration import CalibrationFile
+from tools_server.skills.catalog import Catalog, standard_dirs
+
+pytest.importorskip("sklearn")
+
+BASE = "0" * 64
+MODEL = "smollm2-135m-instruct"
+
+
+def engine() -> ScriptedEngine:
+    """A model that says `bug` to everything, and is as sure of it as a scripted one is."""
+    return ScriptedEngine(backend=ScriptedBackend(saying("bug"), context_tokens=16384, model_id=MODEL, sha256=BASE))
+
+
+class Command:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.loads = 0
+        self._app = typer.Typer()
+        self._app.command("calibrate", epilog=calibrate.EXAMPLES)(calibrate.calibrate)
+
+    def load(self, _settings: Settings, _store: ModelStore) -> ScriptedEngine:
+        self.loads += 1
+        return engine()
+
+    def __call__(self, *words: str) -> Result:
+        return CliRunner().invoke(self._app, [*words, "--model", MODEL])
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
+    for folder in ("config", "cache", "adapters"):
+        monkeypatch.setenv(f"TOOLS_SERVER_{folder.upper()}_DIR", str(tmp_path / folder))
+    made = Command(tmp_path)
+    monkeypatch.setattr(calibrate, "load_engine", made.load)
+    store = SimpleNamespace(
+        serving=lambda _model, *, tuned: SimpleNamespace(path=Path("small.gguf")),
+        manifest=lambda _model: SimpleNamespace(sha256=BASE),
+    )
+    monkeypatch.setattr(calibrate.ModelStore, "from_settings", lambda _settings: store)
+    monkeypatch.setenv("COLUMNS", "300")
+    return made
+
+
+@pytest.fixture
+def mine(tmp_path: Path) -> str:
+    rows = [
+        {"text": f"text {n}", "labels": LABELS, "expected": {"label": "bug" if n % 4 else "praise"}} for n in range(240)
+    ]
+    return str(write_lines(tmp_path / "mine.jsonl", *map(json.dumps, rows)))
+
+
+async def classified(**arguments: Any) -> Mapping[str, Any]:
+    settings = Settings(adapters_dir=arguments.pop("adapters_dir"))
+    skill = Catalog(standard_dirs(settings), adapters_dir=settings.adapters_dir).get("classify")
+    gate = EngineGate(engine)
+    try:
+        return (await SkillRunner(gate, settings).run(skill, {"labels": LABELS, **arguments})).data
+    finally:
+        await gate.aclose()
+
+
+async def test_what_was_fitted_is_served_from_then_on(command: Command, mine: str):
+    adapters_dir = command.folder / "adapters"
+    before = await classified(text="text 1", adapters_dir=adapters_dir, detail="full")
+    assert before["calibration"] is None
+    assert before["confidence"] == pytest.approx(before["signals"]["confidence"], abs=1e-4)
+    words = ("classify", "--data", mine, "--target-accuracy", "0.6", "--json")
+    done = await anyio.to_thread.run_sync(lambda: command(*words))
+    assert done.exception is None, done.exception
+    found = json.loads(done.stdout)
+    assert found["file"] == str(adapters_dir / "classify" / "calibration.json")
+    fitted = found["calibration"]
+    assert fitted["fitted"] == fitted["checked"] == 120
+    assert fitted["tasks"] is True
+    assert fitted["after"]["ece"] < 0.1 < fitted["before"]["ece"]
+    assert fitted["threshold"]["confidence"] is not None
+    after = await classified(text="text 1", adapters_dir=adapters_dir, detail="full")
+    assert after["label"] == before["label"] == "bug"
+    assert after["confidence"] == pytest.approx(0.75, abs=0.12)
+    assert after["signals"] == before["signals"], "they are the model's own"
+    assert after["calibration"]["samples"] == 240
+    assert "deferred" not in after
+    brief = await classified(text="text 1", adapters_dir=adapters_dir, min_confidence=0.95)
+    assert brief["deferred"] is True
+    assert "signals" not in brief
+    several = await classified(text="text 1", adapters_dir=adapters_dir, multi_label=True, detail="full")
+    assert several["calibration"] is None, "it was fitted on choices of one label"
+
+
+def test_people_are_told_what_came_of_it_and_nothing_is_asked_twice(command: Command, mine: str):
+    done = command("classify", "--data", mine, "--target-accuracy", "0.99")
+    assert done.exception is None, done.exception
+    assert "expected calibration error" in done.stdout
+    assert "no threshold shows 99.0% right answers" in done.stderr
+    folder = command.folder / "cache" / "calibrations" / f"classify-mine.jsonl-mine-{MODEL}"
+    assert {each.name for each in folder.iterdir()} == {
+        "answers.jsonl",
+        "calibration.json",
+        "coverage.svg",
+        "reliability.svg",
+    }
+    before = folder.joinpath("answers.jsonl").read_bytes()
+    assert command("classify", "--data", mine, "--target-accuracy", "0.6").exception is None
+    assert folder.joinpath("answers.jsonl").read_bytes() == before
+    assert "below" in command("classify", "--data", mine, "--target-accuracy", "0.6").stderr
+
+
+def test_a_broken_file_of_ones_own_is_told_of_before_minutes_are_spent(command: Command, mine: str):
+    own = command.folder / "adapters" / "classify" / "calibration.json"
+    own.parent.mkdir(parents=True)
+    own.write_text("{", "utf-8")
+    done = command("classify", "--data", mine)
+    assert isinstance(done.exception, ManifestInvalid)
+    assert str(own) in str(done.exception)
+    assert command.loads == 0
+
+
+def test_several_sets_are_one_calibration_that_names_them_all(command: Command, mine: str, tmp_path: Path):
+    other = tmp_path / "other.jsonl"
+    other.write_text(Path(mine).read_text("utf-8"), "utf-8")
+    done = command("classify", "--data", mine, "--data", str(other), "--limit", "100", "--json")
+    assert done.exception is None, done.exception
+    fitted = json.loads(done.stdout)["calibration"]
+    data = {each["dataset"]: each["samples"] for each in fitted["data"]}
+    assert data == {"mine.jsonl": 100, "other.jsonl": 100}
+    assert CalibrationFile.model_validate({"calibrations": [fitted]})
+
+
+def test_skills_and_samples_without_a_confidence_are_refused(command: Command, tmp_path: Path):
+    rows = [{"text": f"text {n}", "expected": {"summary": "a text"}} for n in range(3)]
+    path = str(write_lines(tmp_path / "texts.jsonl", *map(json.dumps, rows)))
+    done = command("summarise", "--data", path)
+    assert isinstance(done.exception, EvaluationImpossible)
+    assert "no confidence" in str(done.exception)
+    rows = [{"text": "a", "labels": LABELS, "multi_label": True, "expected": {"labels": ["bug"]}}]
+    path = str(write_lines(tmp_path / "several.jsonl", *map(json.dumps, rows)))
+    done = command("classify", "--data", path)
+    assert isinstance(done.exception, EvaluationImpossible)
+    assert "one label" in str(done.exception)
+
+
+def test_a_method_that_there_is_not_is_named(command: Command, mine: str):
+    done = command("classify", "--data", mine, "--method", "magic")
+    assert done.exit_code == 2
+    assert "'magic' is none of auto, temperature, logistic, isotonic" in done.output
