@@ -121,6 +121,7 @@ def show(
         "prompt": prompt,
         "prose": skill.prose,
         "card": skill.card,
+        "calibrations": [each.model_dump(mode="json", exclude={"knots"}) for each in skill.calibrations],
     }
     if as_json:
         output.print_json(details)
@@ -131,6 +132,7 @@ def show(
         ("input of the tool", skill.input_schema),
         ("answer of the model", skill.output_schema),
         ("answer of the tool", skill.result_schema),
+        ("calibrations", {each.model: each.brief() for each in skill.calibrations}),
     ):
         output.out.print(Text(f"\n{heading}", style="bold underline"))
         output.print_json(value)
