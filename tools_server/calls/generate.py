@@ -84,9 +84,7 @@ class Generator:
 
     def _confidence(self, signals: Mapping[str, ValueSignal] | None) -> Mapping[str, Any]:
         """How sure the answer is; one that was put together from parts has no probability of its own."""
-        if signals is None:
-            return {"confidence": None}
-        confidence = self._trust.confidence(answer_confidence(signals))
+        confidence = None if signals is None else self._trust.confidence(answer_confidence(signals))
         return {"confidence": confidence, **self._trust.deferral(confidence)}
 
     async def _fit(self, text: str) -> tuple[Prompt | None, int, int]:

@@ -36,12 +36,16 @@ class Trust:
         """How often an answer of this share, tempered or the model's own, is right."""
         return rounded(share if self.calibration is None else self.calibration.probability(share))
 
-    def deferral(self, confidence: float) -> Mapping[str, Any]:
-        """Say that an answer is too unsure to use: below what the caller asks for, or else what the skill does."""
+    def deferral(self, confidence: float | None) -> Mapping[str, Any]:
+        """Say that an answer is too unsure to use: below what the caller asks for, or else what the skill does.
+
+        Of an answer of which nothing is known (None) it cannot be told that it is sure enough.
+        """
         least, whose = self._least()
-        if least is None or confidence >= least:
+        if least is None or (confidence is not None and confidence >= least):
             return {}
-        return {"deferred": True, "reason": f"The confidence is {confidence:g}, below {whose} of {least:g}."}
+        found = "not known, so it may be" if confidence is None else f"{confidence:g},"
+        return {"deferred": True, "reason": f"The confidence is {found} below {whose} of {least:g}."}
 
     def brief(self) -> Mapping[str, Any] | None:
         """What a caller may want to know of the calibration."""

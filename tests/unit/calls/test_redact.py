@@ -8,8 +8,10 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from tests.unit.calls.calls_fakes import FakeEngine, pii_skill, runner_for
+from tools_server.bundled import bundled_dir
 from tools_server.calls.redact import located, redacted
 from tools_server.engine.types import ConstraintKind, GenerationRequest
+from tools_server.skills.catalog import Catalog
 
 
 def entities(*pairs: tuple[str, str]) -> list[dict[str, Any]]:
@@ -124,6 +126,21 @@ async def test_a_long_text_is_redacted_in_parts_and_places_are_of_the_whole(tmp_
     assert "was read in 12 parts" in result.data["warnings"][0]
     sources = [it.constraint.text for it in engine.requests if isinstance(it, GenerationRequest) and it.constraint]
     assert "".join(sources) == text  # each part copies from itself alone
+
+
+async def test_an_answer_of_parts_has_no_confidence_and_is_deferred_where_one_is_asked_for() -> None:
+    skill = Catalog([bundled_dir("skills")]).get("find_pii")
+    engine = FakeEngine(lambda _prompt: json.dumps({"entities": []}))
+    call = {"text": "\n\n".join("word " * 90 for _ in range(8))}
+    plain = await runner_for(engine).run(skill, call)
+    asked = await runner_for(engine).run(skill, {**call, "min_confidence": 0.5, "detail": "full"})
+    for result in (plain, asked):
+        Draft202012Validator(skill.result_schema).validate(result.data)
+        assert result.data["confidence"] is None
+    assert "deferred" not in plain.data
+    assert asked.data["deferred"] is True
+    assert asked.data["reason"] == "The confidence is not known, so it may be below `min_confidence` of 0.5."
+    assert asked.data["signals"] is None
 
 
 async def test_a_full_list_is_told(tmp_path: Path) -> None:
