@@ -5,7 +5,7 @@ are about answers that the map has never seen. Applying a calibration is `skills
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -25,9 +25,6 @@ LEAST_SAMPLES = 100
 FOLDS = 5
 """Of the cross-validation that chooses the method."""
 
-LEAST_OF_EACH = 30
-"""Right answers and wrong ones that isotonic regression needs: a step on fewer is a step on chance."""
-
 HIGHEST_LOG_TEMPERATURE = 3.0
 """Temperatures from 1/20 to 20 are looked at."""
 
@@ -36,6 +33,10 @@ DIGITS = 4  # what an answer shows
 Shares = NDArray[np.float64]
 Wanted = Literal["auto", "temperature", "logistic", "isotonic"]
 Method = Literal["temperature", "logistic", "isotonic"]
+
+LEAST_OF_EACH: Mapping[Method, int] = {"temperature": 0, "logistic": 10, "isotonic": 30}
+"""Right answers and wrong ones that `auto` wants before it takes a method: a curve on fewer is one on chance."""
+
 
 CURVE = np.round(1 / (1 + np.exp(-np.linspace(-9.2, 9.2, 47))), 6)
 """Where a curve is written down as knots: even steps of the log-odds, from 0.0001 to 0.9999."""
@@ -91,7 +92,7 @@ def calibrate(graded: Sequence[Graded], wanted: Wanted = "auto") -> Fit:
 
     The temperature (Guo et al., ICML 2017) may be all, or a map of confidences follows it: a logistic curve (Platt,
     1999) or isotonic regression (Zadrozny & Elkan, KDD 2002). `auto` takes what has the smallest log loss in a
-    cross-validation within the first half; isotonic regression only where there are enough right and wrong answers.
+    cross-validation within the first half, of those for which there are enough right and wrong answers.
 
     Raises:
         EvaluationImpossible: there are too few answers, or no right or no wrong one to fit on.
@@ -156,9 +157,8 @@ def threshold_for(confidences: Shares, right: NDArray[np.bool_], target: float, 
 
 def _chosen(graded: Sequence[Graded]) -> Method:
     right = int(_right(graded).sum())
-    enough = min(right, len(graded) - right) >= LEAST_OF_EACH
-    candidates: list[Method] = ["temperature", "logistic", *(["isotonic"] if enough else [])]
-    losses = dict.fromkeys(candidates, 0.0)
+    rarer = min(right, len(graded) - right)
+    losses: dict[Method, float] = {method: 0.0 for method, least in LEAST_OF_EACH.items() if rarer >= least}
     for method in losses:
         for train, held_out in _folds(graded):
             confidences = _confidences(held_out, *_fitted(train, method))
