@@ -26,7 +26,7 @@ from tools_server.skills.catalog import Catalog
 BUNDLED = list(Catalog([bundled_dir("skills")], model=Settings().model).snapshot.skills)
 
 SCRIPTED_SERVER = [*PYTHON, str(ROOT / "tests/server/scripted_server.py")]
-SUMMARY = {"summary": "It is short.", "key_points": ["one", "two"]}
+SUMMARY = {"summary": "It is a short one.", "key_points": ["the first of them", "the second of them"]}
 ANSWER = json.dumps(SUMMARY, separators=(",", ":"))
 
 
@@ -80,7 +80,7 @@ async def test_bad_arguments_say_what_is_wrong_and_what_to_do(tmp_path: Path, mo
             assert "Traceback" not in text_of(result)
             assert result.structured_content is None
         result = await client.call_tool("summarise", {"paths": [str(docs / "note.txt")]})
-        assert result.structured_content["results"][0]["summary"] == "It is short."
+        assert result.structured_content["results"][0]["summary"] == SUMMARY["summary"]
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -15,7 +15,7 @@ from tools_server.engine.scripted import saying
 from tools_server.errors import InputUnreadable, InvalidArguments
 from tools_server.skills.types import Skill
 
-SUMMARY = {"summary": "It is brief.", "key_points": ["One."]}
+SUMMARY = {"summary": "It is a brief one.", "key_points": ["One of them all."]}
 WriteFile = Callable[..., str]
 
 
@@ -51,15 +51,15 @@ def test_one_file_gives_one_flat_answer(run_cli: RunCli, file: WriteFile):
 
 def test_an_answer_is_readable_without_json(run_cli: RunCli, file: WriteFile):
     outcome = run_cli("run", "summarise", file("a.txt"))
-    assert outcome.out.splitlines() == ["summary: It is brief.", "key_points:", "  - One."]
+    assert outcome.out.splitlines() == ["summary: It is a brief one.", "key_points:", "  - One of them all."]
 
 
 def test_several_files_give_results_with_the_paths_as_they_were_typed(run_cli: RunCli, file: WriteFile):
     outcome = run_cli("run", "summarise", file("a.txt"), file("sub/b.txt"), "--json")
     results = json.loads(outcome.out)["results"]
     assert [(entry["index"], entry["path"], entry["summary"]) for entry in results] == [
-        (0, "a.txt", "It is brief."),
-        (1, "sub/b.txt", "It is brief."),
+        (0, "a.txt", "It is a brief one."),
+        (1, "sub/b.txt", "It is a brief one."),
     ]
 
 
@@ -102,7 +102,7 @@ def test_a_missing_file_is_an_error_with_nothing_on_stdout(run_cli: RunCli, home
 def test_one_bad_file_among_several_harms_no_other_and_shows_in_the_exit_code(run_cli: RunCli, file: WriteFile):
     outcome = run_cli("run", "summarise", file("a.txt"), file("b.bin", b"\0\1"), "--json")
     first, second = json.loads(outcome.out)["results"]
-    assert first["summary"] == "It is brief."
+    assert first["summary"] == "It is a brief one."
     assert second["error"]["code"] == "input_unreadable"
     assert outcome.code == 1
 
