@@ -19,10 +19,10 @@ EXTRAS     := .venv/extras.txt
 ARGS       ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-train model try test test-native test-train test-clients test-large lint format check bench bench-server bench-neighbour docs build clean
+.PHONY: help setup setup-train model try test test-native test-train test-clients test-large lint format check bench bench-server bench-neighbour bench-injections docs build clean
 
 help:  ## list the targets
-	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 $(UV_STAMP):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
@@ -122,6 +122,9 @@ bench-server: setup  ## compare with llama.cpp's own programs, which are built f
 bench-neighbour: setup  ## measure calls beside busy compilers, and the compilers beside calls
 	$(UV) sync --locked --inexact --python $(PYTHON) --group bench
 	$(BIN)/python -m bench --only neighbour $(ARGS)
+
+bench-injections: setup  ## measure what injected instructions do to labels and fields (ARGS="--model …")
+	$(BIN)/python -m bench.injections $(ARGS)
 
 docs: setup  ## regenerate docs/errors.md, docs/settings.md and docs/cli.md
 	$(BIN)/python docs/generate.py
