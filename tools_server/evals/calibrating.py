@@ -110,7 +110,9 @@ def calibrate_skill(
         weights=order.weights,
     )
     metric = metric_of(skill)
-    (evaluation,) = answer(Plan(skill, metric, data, choice, folder), settings, load, timed=0, told=told)
+    plan = Plan(skill, metric, data, choice, folder)
+    plan.check()
+    (evaluation,) = answer(plan, settings, load, timed=0, told=told)
     if metric == "accuracy":
         graded = [_label(*pair) for pair in zip(data.samples, evaluation.answers, strict=True) if pair[1] is not None]
     else:
@@ -130,7 +132,7 @@ def calibrate_skill(
         method=fit.method,
         temperature=fit.temperature,
         knots=fit.knots,
-        tasks=skill.manifest.choose.labels is not None,
+        tasks=len({_task_of(sample) for sample in data.samples}) > 1,
         fitted=fit.fitted,
         checked=len(fit.right),
         data=tuple(
@@ -182,6 +184,11 @@ def _together(data: Sequence[EvaluationData]) -> EvaluationData:
     samples.sort(key=lambda sample: sha256(sample.id.encode()).digest())
     first = data[0]
     return replace(first, name=first.name if len(data) == 1 else SHARED, samples=samples)
+
+
+def _task_of(sample: Sample) -> str:
+    """What two samples of one task have in common: all arguments but the text."""
+    return json.dumps({**sample.arguments, "text": None}, sort_keys=True)
 
 
 def _check(skill: Skill, samples: Sequence[Sample]) -> None:

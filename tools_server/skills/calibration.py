@@ -83,7 +83,7 @@ class Calibration(_Strict):
 
     `temperature` divides the logits of the labels (Guo et al., ICML 2017). `knots` are points (confidence, share
     that is right), ascending in both, between which lines are drawn; empty where the temperature is all. `tasks` says
-    that the samples have labels or fields of many kinds, none of them the caller's: figures are a mean over such tasks.
+    that the samples have several sets of labels or fields: figures are a mean over such tasks, not about a caller's.
     """
 
     model: str
@@ -139,7 +139,7 @@ class Calibration(_Strict):
         return {
             "method": self.method,
             "samples": self.fitted + self.checked,
-            "tasks": "others" if self.tasks else "this one",
+            "tasks": "several" if self.tasks else "one",
             "ece_before": self.before.ece,
             "ece": self.after.ece,
         }

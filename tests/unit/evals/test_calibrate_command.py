@@ -93,7 +93,7 @@ async def test_what_was_fitted_is_served_from_then_on(command: Command, mine: st
     assert found["file"] == str(adapters_dir / "classify" / "calibration.json")
     fitted = found["calibration"]
     assert fitted["fitted"] == fitted["checked"] == 120
-    assert fitted["tasks"] is True
+    assert fitted["tasks"] is False, "all samples have the same labels"
     assert fitted["after"]["ece"] < 0.1 < fitted["before"]["ece"]
     assert fitted["threshold"]["confidence"] is not None
     after = await classified(text="text 1", adapters_dir=adapters_dir, detail="full")
@@ -139,12 +139,13 @@ def test_a_broken_file_of_ones_own_is_told_of_before_minutes_are_spent(command: 
 
 def test_several_sets_are_one_calibration_that_names_them_all(command: Command, mine: str, tmp_path: Path):
     other = tmp_path / "other.jsonl"
-    other.write_text(Path(mine).read_text("utf-8"), "utf-8")
+    other.write_text(Path(mine).read_text("utf-8").replace("billing", "question"), "utf-8")
     done = command("classify", "--data", mine, "--data", str(other), "--limit", "100", "--json")
     assert done.exception is None, done.exception
     fitted = json.loads(done.stdout)["calibration"]
     data = {each["dataset"]: each["samples"] for each in fitted["data"]}
     assert data == {"mine.jsonl": 100, "other.jsonl": 100}
+    assert fitted["tasks"] is True
     assert CalibrationFile.model_validate({"calibrations": [fitted]})
 
 
