@@ -190,7 +190,7 @@ def _one_result(manifest: Manifest, output: Mapping[str, Any]) -> tuple[dict[str
             **PROBABILITY,
             "description": "Probability of `label`; with several labels on, of the least certain decision.",
         },
-        "scores": {"type": "object", "additionalProperties": PROBABILITY, "description": "Probability of each label."},
+        "scores": {"type": "object", "additionalProperties": PROBABILITY, "description": "Share of each label; they sum to 1."},
         **DEFERRAL,
         **FULL_DETAIL,
     }
