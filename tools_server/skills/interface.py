@@ -188,9 +188,9 @@ def _one_result(manifest: Manifest, output: Mapping[str, Any]) -> tuple[dict[str
         "label": label,
         "confidence": {
             **PROBABILITY,
-            "description": "Probability of `label`; with several labels on, of the least certain decision.",
+            "description": "Probability that `label` is right; with several on, of the least certain decision.",
         },
-        "scores": {"type": "object", "additionalProperties": PROBABILITY, "description": "Share of each label; they sum to 1."},
+        "scores": {"type": "object", "additionalProperties": PROBABILITY, "description": "Share of each label."},
         **DEFERRAL,
         **FULL_DETAIL,
     }
