@@ -5,15 +5,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tools_server.app import load_engine
 from tools_server.cli import output
-from tools_server.cli.evals import progress
-from tools_server.engine.types import Engine
+from tools_server.cli.asking import Asked, asking
 from tools_server.errors import ManifestInvalid
-from tools_server.models import ModelStore
-from tools_server.settings import Settings, load_settings, setting_origins
+from tools_server.settings import Settings
 from tools_server.skills.calibration import CalibrationFile, calibration_path, own_calibrations
-from tools_server.skills.catalog import Catalog, standard_dirs
 
 if TYPE_CHECKING:
     from tools_server.evals.calibrating import CalibrationReport
@@ -77,43 +73,30 @@ def calibrate(
     calibration up by itself. Answers are kept as they come: the same command goes on after an interruption.
     """
     wanted = _method(method)
-    flags = {"model": model, "skills_dirs": skills_dir or None}
-    settings = load_settings(flags, config=config)
-    output.log_to_stderr(settings.log_level, origin=setting_origins(flags, config=config)["log_level"])
-    store = ModelStore.from_settings(settings)
-    weights = store.serving(settings.model, tuned=settings.tuned).path  # first: without weights nothing can be asked
+    asked = Asked.open(name, model=model, skills_dir=skills_dir, config=config)
+    settings, skill = asked.settings, asked.served
     # What fits takes a second to import, which the other commands need not pay.
     from tools_server.evals.calibrating import Order, calibrate_skill, put_into_skill, put_own  # noqa: PLC0415
     from tools_server.evals.samples import find_samples  # noqa: PLC0415
     from tools_server.evals.variants import Adapters  # noqa: PLC0415
 
-    dirs, base = standard_dirs(settings), store.manifest(settings.model).sha256
-    skill = Catalog(dirs, adapters_dir=settings.adapters_dir).get(name)
     own = None if ship else _own(settings, name)  # before the minutes that it would be known after
-    folder_skill = Catalog(dirs).get(name)
     sets = [find_samples(*_named(each), skill, settings=settings).limited(limit) for each in data]
     order = Order(
-        adapters=Adapters(folder_skill, skill, settings.adapters_dir, settings.model, base),
+        adapters=Adapters(asked.folder, skill, settings.adapters_dir, settings.model, asked.base_sha256),
         data=sets,
-        base_sha256=base,
-        weights=weights.name,
+        base_sha256=asked.base_sha256,
+        weights=asked.weights,
         method=wanted,
         target=target_accuracy,
         level=level,
     )
     folder = out or order.folder(settings.cache_dir)
 
-    def load(own_settings: Settings) -> Engine:
-        return load_engine(own_settings, store)
-
-    try:
-        with progress() as told:
-            report = calibrate_skill(order, settings, load, folder, told=told)
-    except KeyboardInterrupt:
-        output.note(f"the answers so far are in {folder}; the same command goes on from there")
-        raise
+    with asking(folder) as told:
+        report = calibrate_skill(order, settings, asked.load, folder, told=told)
     if own is None:
-        path = put_into_skill(folder_skill, report.calibration)
+        path = put_into_skill(asked.folder, report.calibration)
     else:
         path = put_own(settings.adapters_dir, name, own, report.calibration)
     _show(report, path, folder, as_json=as_json)

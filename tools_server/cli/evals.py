@@ -1,27 +1,18 @@
 """`tools-server skills eval`: let a skill answer samples, score it with intervals, compare two adapters."""
 
-import sys
-from collections.abc import Generator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from tools_server.app import load_engine
 from tools_server.cli import output
-from tools_server.engine.types import Engine
-from tools_server.models import ModelStore
-from tools_server.settings import Settings, load_settings, setting_origins
-from tools_server.skills.catalog import Catalog, standard_dirs
+from tools_server.cli.asking import Asked, asking
 
 if TYPE_CHECKING:
     from tools_server.evals.evaluation import Plan
     from tools_server.evals.report import Report
-    from tools_server.evals.runner import Told
 
-__all__ = ["EXAMPLES", "evaluate_skill", "progress"]
+__all__ = ["EXAMPLES", "evaluate_skill"]
 
 EXAMPLES = """\
 Examples:
@@ -32,9 +23,6 @@ Examples:
 
   tools-server skills eval triage --data mine.jsonl --adapter 20260114-101500-1a2b3c4d --compare served
 """
-
-STEPS = 20
-"""Lines that progress makes in a log, where there is no terminal for a bar."""
 
 
 def evaluate_skill(
@@ -89,42 +77,31 @@ def evaluate_skill(
 
     Answers are kept as they come: the same command goes on after an interruption.
     """
-    flags = {"model": model, "skills_dirs": skills_dir or None}
-    settings = load_settings(flags, config=config)
-    output.log_to_stderr(settings.log_level, origin=setting_origins(flags, config=config)["log_level"])
-    store = ModelStore.from_settings(settings)
-    weights = store.serving(settings.model, tuned=settings.tuned).path  # first: without weights nothing can be asked
+    asked = Asked.open(name, model=model, skills_dir=skills_dir, config=config)
+    settings, skill = asked.settings, asked.served
     # What scores takes a second to import, which the other commands need not pay.
     from tools_server.evals.evaluation import Plan, answer, answer_without_a_model, make_report  # noqa: PLC0415
     from tools_server.evals.runner import TIMED_CALLS  # noqa: PLC0415
     from tools_server.evals.samples import find_samples, metric_of  # noqa: PLC0415
     from tools_server.evals.variants import Adapters, choose  # noqa: PLC0415
 
-    dirs, base = standard_dirs(settings), store.manifest(settings.model).sha256
-    skill = Catalog(dirs, adapters_dir=settings.adapters_dir).get(name)
-    adapters = Adapters(Catalog(dirs).get(name), skill, settings.adapters_dir, settings.model, base_sha256 or base)
+    base = asked.base_sha256
+    adapters = Adapters(asked.folder, skill, settings.adapters_dir, settings.model, base_sha256 or base)
     samples = find_samples(data, split, skill, settings=settings, train=train).limited(limit)
     plan = Plan(
         skill=skill,
         metric=metric_of(skill),
         data=samples,
         choice=choose(
-            adapters, adapter=adapter, compare=compare, bare=baselines, base_sha256=base, weights=weights.name
+            adapters, adapter=adapter, compare=compare, bare=baselines, base_sha256=base, weights=asked.weights
         ),
         folder=out or settings.cache_dir / "evaluations" / f"{name}-{samples.name}-{samples.split}-{settings.model}",
     )
     plan.check()
 
-    def load(own: Settings) -> Engine:
-        return load_engine(own, store)
-
-    try:
-        with progress() as told:
-            others = answer_without_a_model(plan, told) if baselines else []
-            found = answer(plan, settings, load, timed=TIMED_CALLS if latency else 0, told=told)
-    except KeyboardInterrupt:
-        output.note(f"the answers so far are in {plan.folder}; the same command goes on from there")
-        raise
+    with asking(plan.folder) as told:
+        others = answer_without_a_model(plan, told) if baselines else []
+        found = answer(plan, settings, asked.load, timed=TIMED_CALLS if latency else 0, told=told)
     _finish(plan, make_report(plan, [*found, *others]), write_card=write_card, as_json=as_json)
 
 
@@ -149,24 +126,3 @@ def _finish(plan: "Plan", report: "Report", *, write_card: bool, as_json: bool) 
         output.note(f"evidence for a promotion: {plan.folder / EVIDENCE_FILE}")
     if card:
         output.note(f"card: {card}")
-
-
-@contextmanager
-def progress() -> Generator["Told"]:
-    """A bar on a terminal, else a line now and then; on stderr, so that stdout holds only the answer."""
-    if not sys.stderr.isatty():
-        last = ""
-
-        def note(done: int, total: int, what: str) -> None:
-            nonlocal last
-            step = f"{what} {done * STEPS // max(1, total)}"
-            if step != last:
-                output.note(f"[{done}/{total}] {what}")
-            last = step
-
-        yield note
-        return
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=output.err, transient=True) as bar:
-        task = bar.add_task("", total=None)
-        yield lambda done, total, what: bar.update(task, completed=done, total=total, description=what)

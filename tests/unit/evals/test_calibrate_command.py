@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 from tests.unit.evals.evals_fakes import LABELS, write_lines
 from tools_server.calls.engine_gate import EngineGate
 from tools_server.calls.run_skill import SkillRunner
-from tools_server.cli import calibrate
+from tools_server.cli import asking, calibrate
 from tools_server.engine.scripted import ScriptedBackend, ScriptedEngine, saying
 from tools_server.errors import EvaluationImpossible, ManifestInvalid
 from tools_server.models import ModelStore
@@ -53,12 +53,12 @@ def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
     for folder in ("config", "cache", "adapters"):
         monkeypatch.setenv(f"TOOLS_SERVER_{folder.upper()}_DIR", str(tmp_path / folder))
     made = Command(tmp_path)
-    monkeypatch.setattr(calibrate, "load_engine", made.load)
+    monkeypatch.setattr(asking, "load_engine", made.load)
     store = SimpleNamespace(
         serving=lambda _model, *, tuned: SimpleNamespace(path=Path("small.gguf")),
         manifest=lambda _model: SimpleNamespace(sha256=BASE),
     )
-    monkeypatch.setattr(calibrate.ModelStore, "from_settings", lambda _settings: store)
+    monkeypatch.setattr(asking.ModelStore, "from_settings", lambda _settings: store)
     monkeypatch.setenv("COLUMNS", "300")
     return made
 
