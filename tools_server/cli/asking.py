@@ -20,7 +20,10 @@ from tools_server.skills.types import Skill
 if TYPE_CHECKING:
     from tools_server.evals.runner import Told
 
-__all__ = ["Asked", "asking"]
+__all__ = ["SPLIT", "Asked", "asking", "named"]
+
+SPLIT = "dev"
+"""Of a data set that is named without one."""
 
 STEPS = 20
 """Lines that progress makes in a log, where there is no terminal for a bar."""
@@ -59,6 +62,15 @@ class Asked:
     def load(self, settings: Settings) -> Engine:
         """Load the model; raises as `load_engine` does."""
         return load_engine(settings, self.store)
+
+
+def named(data: str, split: str = SPLIT) -> tuple[str, str]:
+    """Give name and split of a data set (`NAME` or `NAME:SPLIT`), or the path of a file."""
+    path = Path(data).expanduser()
+    if path.suffix or path.is_file():
+        return data, split
+    name, _, own = data.partition(":")
+    return name, own or split
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tools_server.cli import output
-from tools_server.cli.asking import Asked, asking
+from tools_server.cli.asking import Asked, asking, named
 from tools_server.errors import ManifestInvalid
 from tools_server.settings import Settings
 from tools_server.skills.calibration import CalibrationFile, calibration_path, own_calibrations
@@ -27,7 +27,6 @@ Examples:
   tools-server skills calibrate classify --data clinc150:dev --data banking77:dev --limit 300
 """
 
-SPLIT = "dev"
 METHODS = ("auto", "temperature", "logistic", "isotonic")
 
 
@@ -81,7 +80,7 @@ def calibrate(
     from tools_server.evals.variants import Adapters  # noqa: PLC0415
 
     own = None if ship else _own(settings, name)  # before the minutes that it would be known after
-    sets = [find_samples(*_named(each), skill, settings=settings).limited(limit) for each in data]
+    sets = [find_samples(*named(each), skill, settings=settings).limited(limit) for each in data]
     order = Order(
         adapters=Adapters(asked.folder, skill, settings.adapters_dir, settings.model, asked.base_sha256),
         data=sets,
@@ -100,15 +99,6 @@ def calibrate(
     else:
         path = put_own(settings.adapters_dir, name, own, report.calibration)
     _show(report, path, folder, as_json=as_json)
-
-
-def _named(data: str) -> tuple[str, str]:
-    """Give name and split of a set, or the path of a file."""
-    path = Path(data).expanduser()
-    if path.suffix or path.is_file():
-        return data, SPLIT
-    name, _, split = data.partition(":")
-    return name, split or SPLIT
 
 
 def _method(word: str) -> "Wanted":

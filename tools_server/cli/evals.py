@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tools_server.cli import output
-from tools_server.cli.asking import Asked, asking
+from tools_server.cli.asking import SPLIT, Asked, asking, named
 
 if TYPE_CHECKING:
     from tools_server.evals.evaluation import Plan
@@ -20,6 +20,8 @@ Examples:
   tools-server skills eval classify
 
   tools-server skills eval classify --data banking77 --split test --limit 500 --baselines
+
+  tools-server skills eval classify --data bitext_support:test --data snips_intents:test --min-confidence 0.8
 
   tools-server skills eval triage --data mine.jsonl --adapter 20260114-101500-1a2b3c4d --compare served
 """
@@ -44,16 +46,26 @@ def evaluate_skill(
         typer.Option("--base-sha256", help="Weights that an adapter FILE was trained on; default: the model's."),
     ] = None,
     data: Annotated[
-        str | None,
-        typer.Option("--data", help="A data set, or a file of your own (JSON Lines, CSV). Default: the skill's own."),
+        list[str] | None,
+        typer.Option(
+            "--data",
+            help="NAME or NAME:SPLIT of a data set, or a file of your own (JSON Lines, CSV); may be repeated: then all "
+            "are scored together. Default: the skill's own.",
+        ),
     ] = None,
-    split: Annotated[str, typer.Option("--split", help="Split of the data set.")] = "dev",
+    split: Annotated[str, typer.Option("--split", help="Split of a data set that is named without one.")] = SPLIT,
     train: Annotated[
         Path | None,
         typer.Option("--train", help="Beside a file of your own: another one, for baselines to learn from."),
     ] = None,
     limit: Annotated[
-        int | None, typer.Option("--limit", min=1, help="Only so many samples, evenly out of all.")
+        int | None, typer.Option("--limit", min=1, help="Of each set only so many samples, evenly out of all.")
+    ] = None,
+    min_confidence: Annotated[
+        float | None,
+        typer.Option(
+            "--min-confidence", min=0.0, max=1.0, help="Score what a caller gets who asks for so much confidence."
+        ),
     ] = None,
     baselines: Annotated[
         bool, typer.Option("--baselines", help="Also score the bare base, and methods without a language model.")
@@ -77,17 +89,20 @@ def evaluate_skill(
 
     Answers are kept as they come: the same command goes on after an interruption.
     """
+    if write_card and min_confidence is not None:
+        raise typer.BadParameter("a card tells what a skill does by itself", param_hint="--min-confidence")
     asked = Asked.open(name, model=model, skills_dir=skills_dir, config=config)
     settings, skill = asked.settings, asked.served
     # What scores takes a second to import, which the other commands need not pay.
     from tools_server.evals.evaluation import Plan, answer, answer_without_a_model, make_report  # noqa: PLC0415
     from tools_server.evals.runner import TIMED_CALLS  # noqa: PLC0415
-    from tools_server.evals.samples import find_samples, metric_of  # noqa: PLC0415
+    from tools_server.evals.samples import find_samples, metric_of, together  # noqa: PLC0415
     from tools_server.evals.variants import Adapters, choose  # noqa: PLC0415
 
     base = asked.base_sha256
     adapters = Adapters(asked.folder, skill, settings.adapters_dir, settings.model, base_sha256 or base)
-    samples = find_samples(data, split, skill, settings=settings, train=train).limited(limit)
+    names = [named(each, split) for each in data] if data else [(None, split)]
+    samples = together([find_samples(*each, skill, settings=settings, train=train).limited(limit) for each in names])
     plan = Plan(
         skill=skill,
         metric=metric_of(skill),
@@ -96,6 +111,7 @@ def evaluate_skill(
             adapters, adapter=adapter, compare=compare, bare=baselines, base_sha256=base, weights=asked.weights
         ),
         folder=out or settings.cache_dir / "evaluations" / f"{name}-{samples.name}-{samples.split}-{settings.model}",
+        min_confidence=min_confidence,
     )
     plan.check()
 

@@ -38,6 +38,7 @@ TITLES: Mapping[str, str] = {
     "words": "words",
     "validity": "valid answers",
     "ece": "calibration error",
+    "ece_by_chance": "of it by chance",
     "auroc": "AUROC of confidence",
     "kept": "not deferred",
     "accuracy_kept": "accuracy of these",
@@ -62,6 +63,8 @@ class Report:
     results: Sequence[Result]
     comparison: Paired | None
     provenance: Provenance
+    min_confidence: float | None = None
+    """What a caller was taken to ask for; None: the skill's own thresholds hold."""
 
     @property
     def evidence(self) -> Evidence | None:
@@ -83,6 +86,7 @@ class Report:
             "base_sha256": self.base_sha256,
             "weights": self.weights,
             "metric": self.metric,
+            "min_confidence": self.min_confidence,
             "data": {**self.data_facts(), "licence": self.data.licence},
             "variants": {each.name: _variant_facts(each) for each in self.results},
             "bootstrap": {"resamples": RESAMPLES, "seed": SEED},
@@ -105,7 +109,8 @@ class Report:
         lines = [
             f"# {self.skill.name} on {self.model}",
             "",
-            f"{len(data.samples):,} samples of {data.name}, split {data.split}. In brackets: 95 % intervals.",
+            f"{len(data.samples):,} samples of {data.name}, split {data.split}. In brackets: 95 % intervals."
+            + (f" Deferred: below {self.min_confidence:g}." if self.min_confidence is not None else ""),
         ]
         for (columns, rows), title in zip(self.tables(), titles, strict=False):
             lines += ["", f"## {title}", "", *_table(columns, rows)]

@@ -26,6 +26,7 @@ __all__ = [
     "own_samples",
     "samples_of",
     "spread",
+    "together",
     "user_samples",
 ]
 
@@ -146,6 +147,24 @@ def find_samples(
     return samples_of(Recipes.from_settings(settings).get(data), split, skill, settings=settings)
 
 
+def together(data: Sequence[EvaluationData]) -> EvaluationData:
+    """Several sets as one, scored together; one alone stays as it is. Names and splits are joined by `+`.
+
+    Raises:
+        EvaluationImpossible: one of them was named twice, so that its samples would count twice.
+    """
+    if len(data) == 1:
+        return data[0]
+    named = [f"{each.name}:{each.split}" for each in data]
+    if twice := next((name for name in named if named.count(name) > 1), None):
+        raise EvaluationImpossible(f"{twice} was named twice.", "Name each set of samples once.")
+    samples = [sample for each in data for sample in each.samples]
+    learnt = partial(_apart, samples, partial(_joined, [each.train for each in data]))
+    facts = zip(*((each.name, each.split, each.licence) for each in data), strict=True)
+    name, split, licence = ("+".join(dict.fromkeys(values)) for values in facts)
+    return EvaluationData(name, split, licence, samples, learnt)
+
+
 def spread(samples: Sequence[Sample], wanted: int) -> list[Sample]:
     """At most so many samples, evenly from the first to the last."""
     if wanted >= len(samples):
@@ -165,6 +184,10 @@ def _apart(samples: Sequence[Sample], read: Callable[[], Sequence[Sample]]) -> S
     """What `read` gives, less the texts that are evaluated."""
     seen = {folded(sample.arguments["text"]) for sample in samples}
     return [sample for sample in read() if folded(sample.arguments["text"]) not in seen]
+
+
+def _joined(reads: Sequence[Callable[[], Sequence[Sample]]]) -> Sequence[Sample]:
+    return [sample for read in reads for sample in read()]
 
 
 def _nothing() -> Sequence[Sample]:

@@ -20,6 +20,7 @@ from tools_server.evals.confidence import (
     reliability,
     risk_coverage,
 )
+from tools_server.evals.scoring.confidence import score_confidences
 from tools_server.evals.statistics import wilson
 
 CONFIDENCES = [0.9, 0.8, 0.8, 0.6, 0.3]
@@ -258,3 +259,18 @@ def test_what_is_no_list_of_judged_confidences_is_refused(
 def test_fewer_than_one_bin_is_refused(function: Callable[..., Any]):
     with pytest.raises(ValueError, match="one bin at least, not 0"):
         function(CONFIDENCES, RIGHT, bins=0)
+
+
+@pytest.mark.parametrize(
+    ("claimed", "answers"), [((0.5, 1.0), 300), ((0.9, 1.0), 300), ((0.1, 0.9), 60), ((0.2, 1.0), 2000)]
+)
+def test_the_error_by_chance_is_that_of_answers_whose_confidences_are_true(claimed: tuple[float, float], answers: int):
+    draws = np.random.default_rng(7)
+    confidences = draws.uniform(*claimed, size=answers)
+    simulated = [
+        expected_calibration_error(confidences, draws.random(answers) < confidences)  # true by construction
+        for _ in range(300)
+    ]
+    given = [{"confidence": float(each)} for each in confidences]
+    found = next(each for each in score_confidences(given, [True] * answers) if each.name == "ece_by_chance")
+    assert found.value == pytest.approx(np.mean(simulated), rel=0.15)

@@ -91,6 +91,34 @@ def test_a_skill_is_scored_on_a_file_and_nothing_is_asked_twice(command: Command
     assert command.loads[0].in_process
 
 
+def test_several_sets_are_scored_together(command: Command, mine: str, tmp_path: Path):
+    other = write_lines(
+        tmp_path / "other.jsonl", json.dumps({"text": "one more", "labels": LABELS, "expected": {"label": "bug"}})
+    )
+    found = command.json("classify", "--data", mine, "--data", str(other), "--no-latency")
+    assert found["data"]["name"] == "mine.jsonl+other.jsonl"
+    assert found["data"]["samples"] == 25
+    assert found["variants"]["bare"]["metrics"]["accuracy"]["value"] == pytest.approx(9 / 25, abs=1e-4)
+
+
+def test_what_a_caller_gets_who_asks_for_confidence_is_scored_without_asking_the_model_again(
+    command: Command, mine: str
+):
+    own = command.json("classify", "--data", mine, "--no-latency")
+    assert "kept" not in own["variants"]["bare"]["metrics"]  # all are of one confidence, and nothing asks for more
+    found = command.json("classify", "--data", mine, "--no-latency", "--min-confidence", "1")
+    assert found["min_confidence"] == 1
+    assert found["variants"]["bare"]["metrics"]["kept"]["value"] == 0
+    assert len(command.loads) == 1
+    assert "Deferred: below 1." in (Path(found["folder"]) / "report.md").read_text("utf-8")
+    refused = command("classify", "--data", mine, "--min-confidence", "1", "--write-card")
+    assert refused.exit_code == 2
+    assert "what a skill does by itself" in refused.output
+    none = command("summarise", "--min-confidence", "0.5")
+    assert isinstance(none.exception, EvaluationImpossible)
+    assert "have no confidence" in none.exception.message
+
+
 def test_two_adapters_are_compared_and_the_evidence_is_written(command: Command, mine: str, adapter: str):
     found = command.json("classify", "--data", mine, "--adapter", adapter, "--compare", "none", "--no-latency")
     assert found["compared"] == {"baseline": "bare", "candidate": "new.gguf"}

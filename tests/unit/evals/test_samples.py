@@ -8,7 +8,7 @@ import pytest
 
 from tests.unit.evals.evals_fakes import bundled, labelled, write_lines
 from tools_server.errors import DataNotFound, EvaluationImpossible, SamplesInvalid
-from tools_server.evals.samples import find_samples, metric_of, own_samples, spread
+from tools_server.evals.samples import find_samples, metric_of, own_samples, spread, together
 from tools_server.settings import Settings
 from tools_server.skills.types import Skill
 
@@ -77,3 +77,16 @@ def test_samples_are_taken_evenly_and_never_more_than_there_are():
     samples = labelled(*((str(number), "bug") for number in range(3)))
     assert spread(samples, 9) == samples
     assert spread(samples, 0) == []
+
+
+def test_several_sets_are_scored_as_one_and_none_twice(tmp_path: Path):
+    files = [write_lines(tmp_path / f"{name}.jsonl", row(f"{name} 1", "a"), row("both", "b")) for name in "xy"]
+    train = write_lines(tmp_path / "train.jsonl", row("both", "b"), row("new", "a"))
+    sets = [find_samples(str(path), "dev", bundled("classify"), settings=Settings(), train=train) for path in files]
+    found = together(sets)
+    assert (found.name, found.split, found.licence) == ("x.jsonl+y.jsonl", "x+y", "the user's own")
+    assert [sample.arguments["text"] for sample in found.samples] == ["x 1", "both", "y 1", "both"]
+    assert {sample.arguments["text"] for sample in found.train()} == {"new"}
+    assert together(sets[:1]) is sets[0]
+    with pytest.raises(EvaluationImpossible, match=r"x\.jsonl:x was named twice"):
+        together([*sets, sets[0]])

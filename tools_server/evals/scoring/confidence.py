@@ -13,6 +13,9 @@ __all__ = ["score_confidences"]
 BINS = 15
 """Of the expected calibration error (Guo et al., ICML 2017)."""
 
+_COLUMNS = 4
+"""Of each bin."""
+
 Flags = NDArray[np.bool_]
 
 STEPS = 256
@@ -24,16 +27,19 @@ def score_confidences(answers: Sequence[Data], right: Sequence[bool]) -> list[Me
 
     Calls that failed are left out, and so is an answer that says nothing of how sure it is.
 
-    `ece`: the expected calibration error. `auroc`: how often a right answer is surer than a wrong one. Where answers
-    were deferred, `kept` is the share of the others, and `accuracy_kept` how many of these are right.
+    `ece`: the expected calibration error. `ece_by_chance`: what it would be, on average, if every confidence were true:
+    so few samples show no less. `auroc`: how often a right answer is surer than a wrong one. Where answers were
+    deferred, `kept` is the share of the others, and `accuracy_kept` how many of these are right.
     """
     given = [(answer or {}).get("confidence") for answer in answers]
     there, hits = np.array([each is not None for each in given], dtype=bool), np.array(right, dtype=bool)
     if not there.any():
         return []
     confidences = np.array([each or 0.0 for each in given], dtype=np.float64)
+    binned = _binned(confidences, there, hits)
     measures = [
-        Measure("ece", "ratio", None, _binned(confidences, there, hits), _calibration_error),
+        Measure("ece", "ratio", None, binned, _calibration_error),
+        Measure("ece_by_chance", "ratio", None, binned, _error_by_chance),
         Measure("auroc", "ratio", None, _grouped(confidences, there, hits), _area),
     ]
     deferred = np.array([bool((answer or {}).get("deferred")) for answer in answers])
@@ -48,15 +54,31 @@ def score_confidences(answers: Sequence[Data], right: Sequence[bool]) -> list[Me
 
 
 def _binned(confidences: Values, there: Flags, hits: Flags) -> Values:
-    """Three columns for each bin, closed above: answers, their confidence, and how many are right."""
+    """Columns for each bin, closed above: answers, their confidence, how many are right, and the variance of that.
+
+    The variance is that of as many independent draws, each right with the probability that its confidence says.
+    """
     places = np.searchsorted(np.arange(1, BINS) / BINS, confidences, side="left")
-    rows = np.zeros((len(confidences), BINS, 3))
-    rows[np.arange(len(rows)), places] = np.stack([there, there * confidences, there & hits], axis=1)
+    rows = np.zeros((len(confidences), BINS, _COLUMNS))
+    columns = [there, there * confidences, there & hits, there * confidences * (1 - confidences)]
+    rows[np.arange(len(rows)), places] = np.stack(columns, axis=1)
     return rows.reshape(len(rows), -1)
 
 
+def _error_by_chance(sums: Values) -> Values:
+    """The mean of the expected calibration error over draws of right and wrong by the confidences themselves.
+
+    A bin's |right - claimed| has mean sqrt(2 V / pi) where the sum is near normal. One draw has 2 V exactly, and rare
+    mistakes come close to that, so the smaller one is taken. Tests compare it with simulated draws.
+    """
+    bins = sums.reshape(*sums.shape[:-1], BINS, _COLUMNS)
+    variance = bins[..., 3]
+    apart = np.minimum(np.sqrt(2 * variance / np.pi), 2 * variance).sum(axis=-1)
+    return quotient(np.stack([apart, bins[..., 0].sum(axis=-1)], axis=-1))
+
+
 def _calibration_error(sums: Values) -> Values:
-    bins = sums.reshape(*sums.shape[:-1], BINS, 3)
+    bins = sums.reshape(*sums.shape[:-1], BINS, _COLUMNS)
     apart = np.abs(bins[..., 2] - bins[..., 1]).sum(axis=-1)
     return quotient(np.stack([apart, bins[..., 0].sum(axis=-1)], axis=-1))
 
