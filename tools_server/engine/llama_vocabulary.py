@@ -37,6 +37,8 @@ class LlamaVocabulary:
         self._n_vocab: int = llama.llama_vocab_n_tokens(self._vocab)
         self._pieces: dict[int, bytes] = {}
         self._eog = frozenset(t for t in range(self._n_vocab) if llama.llama_vocab_is_eog(self._vocab, t))
+        self._spelt: dict[int, list[int]] = {}
+        self._spelt = {t: self._spell(t) for t in range(self._n_vocab) if self._is_added(t)}
 
     @property
     def model_id(self) -> str:
@@ -83,14 +85,31 @@ class LlamaVocabulary:
         return self._eog
 
     def tokenize(self, text: str, *, special: bool) -> list[int]:
-        """Tokenise; only with `special` does text become control tokens. A lone surrogate becomes `?`."""
+        """Tokenise; only with `special` does text become control tokens, or words that the vocabulary adds to them.
+
+        A lone surrogate becomes `?`.
+        """
         data = text.encode("utf-8", errors="replace")
         room = len(data) + 8
         buffer = (llama.llama_token * room)()
         count = llama.llama_tokenize(self._vocab, data, len(data), buffer, room, False, special)
         if count < 0:
             raise DecodeFailed(f"llama.cpp could not tokenise {len(data):,} bytes.", "Send less text.")
-        return list(buffer[:count])
+        if special or not self._spelt:
+            return list(buffer[:count])
+        # llama.cpp finds added words such as Qwen's `<tool_call>` in any text, whatever it is told.
+        return [part for token in buffer[:count] for part in self._spelt.get(token, (token,))]
+
+    def _is_added(self, token: int) -> bool:
+        """Whether it is a word beside the merges, other than a run of white space, that a model may take as a sign."""
+        if not llama.llama_vocab_get_attr(self._vocab, token) & llama.LLAMA_TOKEN_ATTR_USER_DEFINED:
+            return False
+        return bool(self.piece(token).strip())
+
+    def _spell(self, token: int) -> list[int]:
+        """Tokens of an added word as any other text: cut after its first character, it is not found as a whole."""
+        word = self.piece(token).decode("utf-8", errors="replace")
+        return [part for text in (word[:1], word[1:]) if text for part in self.tokenize(text, special=False)]
 
     def piece(self, token: int) -> bytes:
         """Bytes of a token; empty for control tokens."""
