@@ -19,7 +19,7 @@ EXTRAS     := .venv/extras.txt
 ARGS       ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-train model try test test-native test-train test-clients test-large lint format check bench bench-server bench-neighbour bench-injections docs build clean
+.PHONY: help setup setup-train model try test test-native test-train test-clients test-large test-windows lint format check bench bench-server bench-neighbour bench-injections docs build clean
 
 help:  ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -86,10 +86,14 @@ test-large: setup  ## the tests that need the default 1.5B model
 	@$(BIN)/tools-server models pull $(LARGE) >/dev/null
 	$(BIN)/python -m pytest -m large $(ARGS)
 
+test-windows:  ## the tests of what Windows has of its own (WINDOWS_PYTHON: a Windows Python with tools-server's packages)
+	$(WINDOWS_PYTHON) -m pytest -p no:cacheprovider tests/host tests/unit/inputs $(ARGS)
+
 lint: setup  ## ruff, pyright, import contracts, generated docs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
+	$(BIN)/pyright --pythonplatform Windows --level error tools_server/host tools_server/inputs
 	$(BIN)/lint-imports
 	$(BIN)/python docs/generate.py --check
 

@@ -4,7 +4,6 @@ Building an `App` reads settings and skill folders and nothing heavy: the engine
 model is loaded, by the first call that needs them, in a thread of its own.
 """
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -99,8 +98,8 @@ def build_app(settings: Settings, *, engine_factory: EngineFactory | None = None
 
 
 def shares_engine(settings: Settings) -> bool:
-    """Tell whether the engine is the shared host's. Windows has no local socket that asyncio serves and a user owns."""
-    return not settings.in_process and os.name == "posix"
+    """Tell whether the engine is the shared host's."""
+    return not settings.in_process
 
 
 def connect_engine(settings: Settings, models: ModelStore) -> Engine:

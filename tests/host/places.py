@@ -1,5 +1,6 @@
 """Where the hosts of tests lie, and how they are reached. Imports nothing that a front end would not."""
 
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from tools_server.settings import Settings
 ROOT = Path(__file__).parents[2]
 HOST = [sys.executable, "-W", "error", str(ROOT / "tests" / "host" / "scripted_host.py")]
 FRONT_END = [sys.executable, "-W", "error", str(ROOT / "tests" / "host" / "front_end.py")]
+KILL = getattr(signal, "SIGKILL", signal.SIGTERM)  # on Windows, all signals but two end a process at once
 SHA256 = "0" * 64
 LIMIT_S = 60.0
 

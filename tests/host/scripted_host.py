@@ -7,7 +7,6 @@ What a prompt says happens in the engine's thread, where llama.cpp would be: `sl
 import argparse
 import logging
 import os
-import signal
 import sys
 import threading
 from pathlib import Path
@@ -15,13 +14,19 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # a host runs in `/`
 
-from tests.host.places import paths_of, wanted_by
+from tests.host.places import KILL, paths_of, wanted_by
 from tools_server.engine.scripted import ScriptedBackend, ScriptedEngine, hashed
 from tools_server.engine.types import Adapter, Engine
 from tools_server.errors import ModelLoadFailed
 from tools_server.host import info, server
+from tools_server.host.launch import tell_listening
 from tools_server.host.process import run_host
 from tools_server.settings import Settings
+
+
+def die() -> None:
+    """As in a crash: nothing is said and nothing tidied up."""
+    os.kill(os.getpid(), KILL)
 
 
 def script(text: str, adapter: Adapter | None) -> str:
@@ -29,7 +34,7 @@ def script(text: str, adapter: Adapter | None) -> str:
     if "slow" in text:
         threading.Event().wait(0.02)
     if "die" in text:
-        os.kill(os.getpid(), signal.SIGKILL)
+        die()
     if "break" in text:
         raise ValueError("a bug in the engine")
     return hashed(text, adapter) if len(said) < 8 else ""
@@ -56,14 +61,13 @@ def main() -> None:
             case "failing":
                 raise ModelLoadFailed("The weights are bent.", "Straighten them.")
             case "crashing":
-                os.kill(os.getpid(), signal.SIGKILL)
+                die()
             case "forever":
                 threading.Event().wait()
         return engine(settings)
 
     def listening() -> None:
-        os.write(given.ready_fd, b"\n")
-        os.close(given.ready_fd)
+        tell_listening(given.ready_fd)
 
     options: dict[str, Any] = {"idle_s": settings.host_idle_s, "listening": listening}
     run_host(paths_of(settings), wanted_by(settings), load, **options)

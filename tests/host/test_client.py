@@ -2,7 +2,6 @@
 
 import math
 import os
-import signal
 import time
 from pathlib import Path
 
@@ -11,8 +10,8 @@ import anyio.lowlevel
 import httpx2
 import pytest
 
-from tests.host.conftest import Connect
-from tests.host.places import LIMIT_S, chat, generation, paths_of, settings_in
+from tests.host.conftest import Connect, posix
+from tests.host.places import KILL, LIMIT_S, chat, generation, paths_of, settings_in
 from tests.host.scripted_host import engine as scripted_engine
 from tools_server.engine.types import (
     Adapter,
@@ -128,6 +127,7 @@ async def test_closing_ends_what_is_under_way_and_leaves_the_host_to_the_others(
     assert ended == ["mine"]
 
 
+@posix
 async def test_a_host_refuses_what_was_meant_for_another_for_its_limits_may_differ(connect: Connect, folder: Path):
     await connect()
     transport = httpx2.AsyncHTTPTransport(uds=str(paths_of(settings_in(folder)).socket))
@@ -138,7 +138,7 @@ async def test_a_host_refuses_what_was_meant_for_another_for_its_limits_may_diff
 
 async def test_closing_while_a_new_host_is_awaited_ends_the_call(connect: Connect, folder: Path):
     engine: HostedEngine = await connect()
-    os.kill(int(paths_of(settings_in(folder)).pid.read_text()), signal.SIGKILL)
+    os.kill(int(paths_of(settings_in(folder)).pid.read_text()), KILL)
 
     async def call() -> None:
         with pytest.raises(EngineDied, match="was closed"):

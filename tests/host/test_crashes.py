@@ -13,8 +13,8 @@ import anyio.abc
 import pytest
 from anyio.streams.buffered import BufferedByteReceiveStream
 
-from tests.host.conftest import Connect, gone
-from tests.host.places import FRONT_END, LIMIT_S, ROOT, generation, link_to, paths_of, settings_in
+from tests.host.conftest import Connect, gone, posix
+from tests.host.places import FRONT_END, KILL, LIMIT_S, ROOT, generation, link_to, paths_of, settings_in
 from tests.host.scripted_host import engine as scripted_engine
 from tools_server.errors import DeadlineExceeded, EngineDied, HostUnavailable
 from tools_server.host import client, lifecycle
@@ -76,7 +76,7 @@ async def test_front_ends_that_start_together_share_one_host_and_live_through_tw
                 before = [front.answers() for front in fronts]
                 await until(changed, lambda: all(f.answers() > n for f, n in zip(fronts, before, strict=True)))  # noqa: B023
                 pid = int(paths.pid.read_text())
-                os.kill(pid, signal.SIGKILL)
+                os.kill(pid, KILL)
                 killed.add(pid)
             assert len(killed) == KILLS
 
@@ -136,7 +136,7 @@ async def test_a_host_killed_while_nobody_asks_is_replaced_by_the_next_call(conn
     with anyio.fail_after(LIMIT_S):
         for _ in range(2):
             first = int(paths.pid.read_text())
-            os.kill(first, signal.SIGKILL)
+            os.kill(first, KILL)
             assert (await engine.count_tokens(["four", ""])) == [4, 0]
             assert int(paths.pid.read_text()) != first
 
@@ -147,6 +147,7 @@ async def test_hosts_that_die_while_they_load_are_told_apart_from_a_model_that_c
         await anyio.to_thread.run_sync(link.ensure)
 
 
+@posix
 async def test_a_host_that_stands_still_costs_a_call_its_deadline_and_can_be_ended(
     connect: Connect, folder: Path, monkeypatch: pytest.MonkeyPatch
 ):

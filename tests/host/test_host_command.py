@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.host.conftest import posix
 from tests.host.places import link_to, paths_of, settings_in
 from tests.unit.cli.conftest import RunCli, home, run_cli  # noqa: F401 - fixtures
 from tools_server import cli
@@ -43,6 +44,7 @@ def test_stop_ends_the_host_of_a_model_and_names_those_that_run(run_cli: RunCli,
     assert "No engine host runs" in run_cli("host", "stop").err
 
 
+@posix
 def test_a_host_that_stands_still_is_shown_as_silent_and_is_killed_by_stop(
     run_cli: RunCli,  # noqa: F811
     running: int,
@@ -63,6 +65,7 @@ def test_settings_that_are_none_are_refused_in_one_line(run_cli: RunCli):  # noq
     assert "--settings is invalid" in outcome.err
 
 
+@posix
 def test_serving_says_that_it_listens(monkeypatch: pytest.MonkeyPatch, run_cli: RunCli):  # noqa: F811
     reading, writing = os.pipe()
 

@@ -4,7 +4,6 @@ import importlib
 import os
 import platform
 import re
-import resource
 import sys
 import time
 from collections.abc import Callable
@@ -25,6 +24,7 @@ from tools_server.engine.types import Chat, GenerationRequest, Message, Span
 from tools_server.errors import EngineError, ModelError, ToolsServerError
 from tools_server.host.info import HostInfo
 from tools_server.host.lifecycle import find
+from tools_server.host.system import resident_bytes
 from tools_server.models import available_memory
 from tools_server.settings import Settings, load_settings, setting_origins
 
@@ -152,16 +152,23 @@ def check_skills(application: App) -> Check:
     return Check("skills", "ok", names)
 
 
+def _load() -> float | None:
+    """Processes that ran or waited for a core in the last minute; None on Windows, which does not count them."""
+    return None if sys.platform == "win32" else os.getloadavg()[0]
+
+
 def check_threads(settings: Settings, cores: int) -> Check:
     """Compare threads with physical cores, and look whether these are busy with something else."""
     threads = settings.threads or cores
-    load = os.getloadavg()[0]
-    found = f"{threads} threads on {cores} physical cores, load {load:.1f}"
+    load = _load()
+    found = f"{threads} threads on {cores} physical cores"
+    if load is not None:
+        found += f", load {load:.1f}"
     if threads > cores:
         return Check(
             "threads", "warning", found, f"More threads than cores are slower: set `threads` to {cores} or less."
         )
-    if load > cores:
+    if load is not None and load > cores:
         return Check(
             "threads", "warning", found, "Something else keeps the cores busy: answers will be slow meanwhile."
         )
@@ -232,8 +239,7 @@ def _memory(application: App) -> int:
     _, info = check_host(application)
     if info is not None:
         return info.memory_bytes
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024  # kilobytes on Linux
+    return resident_bytes(peak=True)
 
 
 SIGNS = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "failed": ("✗", "bold red")}

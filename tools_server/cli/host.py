@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from tools_server.app import serve_host
 from tools_server.cli import output
 from tools_server.errors import HostUnavailable, ModelNotFound, SettingsError
+from tools_server.host.launch import tell_listening
 from tools_server.host.lifecycle import find, stop
 from tools_server.host.paths import HostPaths, listed_paths
 from tools_server.settings import Settings, load_settings
@@ -95,7 +96,10 @@ def serve(
         str | None, typer.Option("--settings", help="All settings as JSON, in the place of every other source.")
     ] = None,
     ready_fd: Annotated[
-        int | None, typer.Option("--ready-fd", help="Descriptor that is written to and closed once clients can come.")
+        int | None,
+        typer.Option(
+            "--ready-fd", help="Descriptor, on Windows a handle, that is written to and closed when clients can come."
+        ),
     ] = None,
 ) -> None:
     """Be an engine host in this terminal. Front ends start theirs themselves; this is for looking at one."""
@@ -105,15 +109,16 @@ def serve(
     )
     logging.getLogger("uvicorn").setLevel(logging.WARNING)  # what it says of starting and ending, the host says better
     faulthandler.enable(file=2)  # a crash in native code leaves its Python stack in the log
-    if ready_fd is not None:
+    if ready_fd is not None and sys.platform == "win32":
+        os.set_handle_inheritable(ready_fd, False)
+    elif ready_fd is not None:
         os.set_inheritable(ready_fd, False)
 
     def listening() -> None:
         if ready_fd is None:
             output.note("Listening; Ctrl-C ends.")
             return
-        os.write(ready_fd, b"\n")
-        os.close(ready_fd)
+        tell_listening(ready_fd)
 
     serve_host(settings, listening=listening)
     # A thread in native code must not keep a host alive that nobody can reach any more.

@@ -31,6 +31,7 @@ from tools_server.host import wire
 from tools_server.host.info import OTHER_HOST, PID_HEADER
 from tools_server.host.launch import see
 from tools_server.host.lifecycle import Host, HostLink
+from tools_server.host.reaching import transport
 
 _log = logging.getLogger(__name__)
 
@@ -163,9 +164,8 @@ class _Connection:
         self._users = 0
         self._client = httpx2.AsyncClient(
             # The engine bounds how many requests wait; here each has a connection, so that none waits unseen.
-            transport=httpx2.AsyncHTTPTransport(
-                uds=str(link.paths.socket),
-                limits=httpx2.Limits(max_connections=None, max_keepalive_connections=32, keepalive_expiry=KEPT_S),
+            transport=transport(
+                link.paths, httpx2.Limits(max_connections=None, max_keepalive_connections=32, keepalive_expiry=KEPT_S)
             ),
             base_url="http://host",
             headers={PID_HEADER: str(host.info.pid)},

@@ -1,15 +1,13 @@
 """Starts a host that survives whoever started it.
 
-The host is made by a process in between that ends at once: so it is nobody's child, a client that ends its children
-(or its process group) does not end the engine of all others, and no dead host waits to be collected. That it listens
-is told through a pipe, whose end also tells when it never will.
+That it listens is told through a pipe, whose end also tells when it never will.
 """
 
 import os
-import select
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -17,6 +15,15 @@ from tools_server.errors import HostUnavailable
 from tools_server.host.info import TOLD
 from tools_server.host.paths import HostPaths
 from tools_server.settings import Settings
+
+if sys.platform == "win32":
+    import msvcrt
+
+    from tools_server.host.windows_start import start, wait
+else:
+    from tools_server.host.posix_start import start, wait
+
+__all__ = ["COMMAND", "START_S", "launch", "see", "tell_listening"]
 
 COMMAND = (sys.executable, "-P", "-m", "tools_server", "host", "serve")
 """`-P`: nothing is imported from the current folder."""
@@ -26,8 +33,6 @@ START_S = 90.0
 
 LARGEST_LOG = 1 << 20
 """Bytes from which on a log is put aside when the next host starts."""
-
-_ORPHAN = "import os, sys; os.fork() or os.execv(sys.argv[1], sys.argv[1:])"
 
 
 def launch(paths: HostPaths, settings: Settings, command: Sequence[str] = COMMAND) -> None:
@@ -47,12 +52,14 @@ def launch(paths: HostPaths, settings: Settings, command: Sequence[str] = COMMAN
         with _open_log(paths.log) as log:
             begin = paths.log.stat().st_size
             try:
-                _start([*command, "--settings", chosen, "--ready-fd", str(tell)], log, tell)
+                command = [*command, "--settings", chosen, "--ready-fd"]
+                start(command, log, tell)
             finally:
                 os.close(tell)
-        if not select.select([listening], [], [], START_S)[0]:
+        said = wait(listening, START_S)
+        if said is None:
             raise HostUnavailable(f"The engine host did not listen within {START_S:g} s.", see(paths))
-        if not os.read(listening, 1):
+        if not said:
             raise HostUnavailable(
                 f"The engine host ended before it listened: {_complaint(paths.log, begin).rstrip('.')}.", see(paths)
             )
@@ -67,24 +74,18 @@ def see(paths: HostPaths) -> str:
     return f"Its log is {paths.log}."
 
 
-def _start(command: Sequence[str], log: IO[bytes], tell: int) -> None:
-    subprocess.run(
-        [sys.executable, "-I", "-S", "-c", _ORPHAN, *command],
-        stdin=subprocess.DEVNULL,
-        stdout=log,
-        stderr=log,
-        cwd="/",  # a host keeps no folder of its starter from being moved or unmounted
-        pass_fds=(tell,),
-        start_new_session=True,
-        check=True,
-        timeout=START_S,
-    )
+def tell_listening(ready: int) -> None:
+    """Say through what `--ready-fd` named (on Windows, a handle) that clients can come, and close it."""
+    descriptor = msvcrt.open_osfhandle(ready, os.O_WRONLY) if sys.platform == "win32" else ready
+    os.write(descriptor, b"\n")
+    os.close(descriptor)
 
 
 def _open_log(path: Path) -> IO[bytes]:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if path.exists() and path.stat().st_size > LARGEST_LOG:
-        path.replace(path.with_name(f"{path.name}.1"))
+        with suppress(PermissionError):  # on Windows, as long as the host before still writes
+            path.replace(path.with_name(f"{path.name}.1"))
     return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab")
 
 

@@ -8,12 +8,9 @@ one: a new one waits for the old to end, and a socket that lies there while the 
 import logging
 import os
 import signal
-import socket
 from collections.abc import Sequence
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import dataclass
-from http.client import HTTPConnection, HTTPException
-from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
@@ -23,7 +20,8 @@ from tools_server.engine.types import ModelInfo
 from tools_server.errors import EngineDied, EngineError, HostUnavailable
 from tools_server.host.info import INFO, RETIRE, HostInfo, Verdict, Wanted, negotiate
 from tools_server.host.launch import COMMAND, START_S, launch, see
-from tools_server.host.paths import HostPaths, secure
+from tools_server.host.paths import HostPaths, let_go, secure
+from tools_server.host.reaching import LOST, ask
 from tools_server.host.wire import MODEL, pack_request, unpack_answer
 from tools_server.settings import Settings
 
@@ -34,11 +32,10 @@ _log = logging.getLogger(__name__)
 ASK_S = 10.0
 """Seconds for an answer that no host has to think about."""
 
+_KILL = getattr(signal, "SIGKILL", signal.SIGTERM)  # on Windows, each number but two ends a process without a word
+
 ATTEMPTS = 3
 """Hosts that may end while their model loads before that is called a crash."""
-
-_LOST = (ConnectionError, FileNotFoundError, HTTPException)
-"""What is seen when no host listens, or when it is gone in the middle of an answer."""
 
 _INFO = TypeAdapter(HostInfo)
 
@@ -81,9 +78,9 @@ class HostLink:
                 continue
             try:
                 # As long as loading takes: a host that ends is seen at once.
-                answer = _ask(self.paths, "POST", MODEL.path, None, pack_request(MODEL, None))
+                answer = ask(self.paths, "POST", MODEL.path, None, pack_request(MODEL, None))
                 host = Host(info, unpack_answer(MODEL, answer))
-            except (*_LOST, EngineDied):
+            except (*LOST, EngineDied):
                 _log.warning("the engine host (pid %d) ended while its model was loading", info.pid)
                 continue
             self._used_one = True
@@ -120,8 +117,8 @@ def find(paths: HostPaths) -> HostInfo | None:
     if not paths.socket.exists():
         return None
     try:
-        return _INFO.validate_json(_ask(paths, "GET", INFO, ASK_S))
-    except _LOST:
+        return _INFO.validate_json(ask(paths, "GET", INFO, ASK_S))
+    except LOST:
         return None
     except TimeoutError as error:
         raise HostUnavailable(
@@ -144,23 +141,23 @@ def stop(paths: HostPaths, *, patience_s: float = 40.0) -> bool:
     if _retire(paths) and _is_gone(paths, patience_s):
         return True
     if _is_gone(paths, 0):  # it was dead already, and only its socket lay there
-        paths.socket.unlink(missing_ok=True)
+        let_go(paths.socket)
         return True
     pid = _pid(paths)
     if pid is not None:
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+        with suppress(OSError):
+            os.kill(pid, _KILL)
     if not _is_gone(paths, ASK_S):
         raise EngineError(f"The engine host (pid {pid}) cannot be ended.", "End it by hand.")
-    paths.socket.unlink(missing_ok=True)
+    let_go(paths.socket)
     return False
 
 
 def _retire(paths: HostPaths) -> bool:
     """Ask a host to end, and tell whether it will. It has let go of its socket when it answers."""
     try:
-        _ask(paths, "POST", RETIRE, ASK_S)
-    except (*_LOST, TimeoutError):
+        ask(paths, "POST", RETIRE, ASK_S)
+    except (*LOST, TimeoutError):
         return False
     return True
 
@@ -187,23 +184,3 @@ def _pid(paths: HostPaths) -> int | None:
     with suppress(OSError, ValueError):
         return int(paths.pid.read_text("ascii"))
     return None
-
-
-def _ask(paths: HostPaths, method: str, path: str, timeout_s: float | None, body: bytes = b"") -> bytes:
-    """Ask once, on a connection of its own; without `timeout_s`, wait for ever."""
-    with closing(_UnixConnection(paths.socket, timeout_s)) as connection:
-        connection.request(method, path, body)
-        return connection.getresponse().read()
-
-
-class _UnixConnection(HTTPConnection):
-    """HTTP on a Unix socket."""
-
-    def __init__(self, path: Path, timeout_s: float | None) -> None:
-        super().__init__("host", timeout=timeout_s)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)  # closed with the connection
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(str(self._path))

@@ -1,19 +1,22 @@
 """Where a host's socket, locks and log lie, and whether that place is this user's alone.
 
-    <runtime folder>/<name>.sock     the socket; there only while the host listens
+    <runtime folder>/<name>.sock     the socket; there only while the host listens. On Windows, the name of its pipe
     <runtime folder>/<name>.lock     held by the host as long as it lives
     <runtime folder>/<name>.start    held by the front end that starts one
     <runtime folder>/<name>.pid      whom to end when the host does not answer
     <log folder>/<name>.log          what the host and its native libraries print; `.log.1` is the one before
 
-Whoever can open the socket can use the engine, so the folder is the lock: mode 0700, owned by the user.
+Whoever can open the socket can use the engine, so the folder is the lock: mode 0700, owned by the user. On Windows it
+lies in the user's profile, and the pipe itself is the user's alone.
 """
 
 import hashlib
 import logging
 import os
 import stat
+import sys
 import tempfile
+import time
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +30,9 @@ _log = logging.getLogger(__name__)
 
 LONGEST_SOCKET = 100
 """Bytes of a socket's path. The kernels' own limits are 108 (Linux) and 104 (macOS), a closing zero included."""
+
+READ_S = 2.0
+"""Seconds that somebody may read one of these files for."""
 
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
@@ -94,10 +100,17 @@ def secure(paths: HostPaths) -> None:
         there = folder.lstat()
     except OSError as error:
         raise HostUnavailable(f"Cannot make the folder {folder}: {error}.", _ELSEWHERE) from error
-    if not stat.S_ISDIR(there.st_mode) or there.st_uid != os.getuid():
+    if not stat.S_ISDIR(there.st_mode):
         raise HostUnavailable(
-            f"{folder} must be a folder of user {os.getuid()}, but it is {stat.filemode(there.st_mode)} of user "
-            f"{there.st_uid}: somebody else may have put it there.",
+            f"{folder} must be a folder, but it is {stat.filemode(there.st_mode)}: somebody else may have put it "
+            "there.",
+            _ELSEWHERE,
+        )
+    if sys.platform == "win32":  # no owner and no mode to read; a folder that is made here gets the user's rights alone
+        return
+    if there.st_uid != os.getuid():
+        raise HostUnavailable(
+            f"{folder} must be of user {os.getuid()}, but it is of user {there.st_uid}, who may have put it there.",
             _ELSEWHERE,
         )
     if there.st_mode & _OTHERS:
@@ -107,16 +120,30 @@ def secure(paths: HostPaths) -> None:
         )
 
 
+def let_go(path: Path) -> None:
+    """Remove a file, if it is there. On Windows none can go while somebody reads it, which takes a moment."""
+    end = time.monotonic() + READ_S
+    while True:
+        try:
+            return path.unlink(missing_ok=True)
+        except PermissionError:
+            if sys.platform != "win32" or time.monotonic() > end:
+                raise
+            time.sleep(0.01)
+
+
 _ELSEWHERE = "Set `runtime_dir` to a folder of your own, or use `--in-process`."
 
 
 def _folder(settings: Settings, name: str) -> Path:
     if settings.runtime_dir is not None:
         candidates = [settings.runtime_dir.absolute()]
+    elif sys.platform == "win32":
+        candidates = [_runtime_dir()]
     else:
         candidates = [_runtime_dir(), Path(tempfile.gettempdir()) / f"tools-server-{os.getuid()}"]
     for folder in candidates:
-        if len(os.fsencode(HostPaths(folder, folder, name).socket)) <= LONGEST_SOCKET:
+        if sys.platform == "win32" or len(os.fsencode(HostPaths(folder, folder, name).socket)) <= LONGEST_SOCKET:
             return folder
     raise HostUnavailable(
         f"{HostPaths(candidates[-1], candidates[-1], name).socket} is too long for a socket: at most "

@@ -5,11 +5,10 @@ It listens before it loads, so that front ends can wait for the model instead of
 
 import logging
 import os
-import resource
 import signal
-import socket
+import sys
 from collections.abc import Callable, Generator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 import anyio
 import uvicorn
@@ -18,8 +17,10 @@ from filelock import FileLock, Timeout
 from tools_server.engine.types import Engine
 from tools_server.errors import HostUnavailable
 from tools_server.host.info import Wanted
-from tools_server.host.paths import HostPaths, secure
+from tools_server.host.listening import BACKLOG, Http, Listener, listen
+from tools_server.host.paths import HostPaths, let_go, secure
 from tools_server.host.server import HostServer
+from tools_server.host.system import allow_many_clients
 
 _log = logging.getLogger(__name__)
 
@@ -35,9 +36,6 @@ FAILURE_S = 5.0
 KEEP_ALIVE_S = 300
 """Seconds that an unused connection is kept: longer than clients keep theirs."""
 
-OPEN_FILES = 4096
-BACKLOG = 1024
-
 
 def run_host(
     paths: HostPaths, about: Wanted, load: Callable[[], Engine], *, idle_s: float, listening: Callable[[], None]
@@ -50,25 +48,25 @@ def run_host(
         HostUnavailable: another host lives on, or the folder is not the user's alone.
     """
     secure(paths)
-    _allow_many_clients()
-    with _life(paths), _listen(paths) as listener:
+    allow_many_clients()
+    with _life(paths), listen(paths) as listener:
         listening()
         anyio.run(_serve, paths, about, load, listener, idle_s)
 
 
 async def _serve(
-    paths: HostPaths, about: Wanted, load: Callable[[], Engine], listener: socket.socket, idle_s: float
+    paths: HostPaths, about: Wanted, load: Callable[[], Engine], listener: Listener, idle_s: float
 ) -> None:
     def retire(why: str) -> None:
         if not http.should_exit:
             _log.info("leaving: %s", why)
-            paths.socket.unlink(missing_ok=True)  # from now on, clients find or start another
+            let_go(paths.socket)  # from now on, clients find or start another
             http.should_exit = True
             leaving.set()
 
     leaving = anyio.Event()
     host = HostServer(about, load, retire=retire)
-    http = _Http(
+    http = Http(
         uvicorn.Config(
             host.app,
             lifespan="off",
@@ -79,7 +77,8 @@ async def _serve(
             backlog=BACKLOG,
             timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=int(FINISH_S + CLOSE_S),
-        )
+        ),
+        listener,
     )
 
     async def until_loaded() -> None:
@@ -95,6 +94,8 @@ async def _serve(
         retire(f"nobody asked for anything for {idle_s:g} s")
 
     async def until_signal() -> None:
+        if sys.platform == "win32":  # where a process is ended without being told
+            return
         with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
             async for number in signals:
                 retire(number.name)
@@ -108,18 +109,10 @@ async def _serve(
     async with anyio.create_task_group() as tasks:
         for task in (until_loaded, until_idle, until_signal, until_finished):
             tasks.start_soon(task)
-        await http.serve(sockets=[listener])
+        await http.serve()
         tasks.cancel_scope.cancel()
     with anyio.move_on_after(CLOSE_S):
         await host.aclose()
-
-
-class _Http(uvicorn.Server):
-    """uvicorn, which leaves the signals to us: the socket must go first."""
-
-    @contextmanager
-    def capture_signals(self) -> Generator[None]:
-        yield
 
 
 @contextmanager
@@ -138,30 +131,5 @@ def _life(paths: HostPaths) -> Generator[None]:
         paths.pid.write_text(str(os.getpid()), "ascii")
         yield
     finally:
-        paths.pid.unlink(missing_ok=True)
+        let_go(paths.pid)
         lock.release()
-
-
-@contextmanager
-def _listen(paths: HostPaths) -> Generator[socket.socket]:
-    """Listen at the host's socket. It appears at once with its mode and its queue, in the place of a dead host's."""
-    aside = paths.socket.with_suffix(".new")
-    aside.unlink(missing_ok=True)
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
-        listener.bind(str(aside))
-        aside.chmod(0o600)
-        listener.listen(BACKLOG)
-        aside.rename(paths.socket)
-        try:
-            yield listener
-        finally:
-            paths.socket.unlink(missing_ok=True)
-
-
-def _allow_many_clients() -> None:
-    """Each request has a connection; some systems allow a process 256 files."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    enough = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
-    if soft != resource.RLIM_INFINITY and soft < enough:
-        with suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (enough, hard))

@@ -1,12 +1,13 @@
 """Text files that a caller names, read only from folders that the user allowed.
 
 Default deny. A path is resolved first, symlinks and `..` included, and must then lie inside an allowed folder with no
-hidden folder or file (`.git`, `.env`) below it. The file is opened component by component from that folder down with
-O_NOFOLLOW, so a symlink that is slipped in between the check and the read leads nowhere.
+hidden folder or file (`.git`, `.env`) below it. It is opened so that a symlink that is slipped in between the check and
+the read leads nowhere (`opening`).
 """
 
 import os
 import stat
+import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -14,13 +15,10 @@ from pathlib import Path
 import anyio.to_thread
 
 from tools_server.errors import InputNotAllowed, InputTooLong, InputUnreadable
+from tools_server.inputs.opening import open_below
 
 MAX_BYTES = 8 * 1024 * 1024
 """Largest file that is read: about two million tokens, far more than any call can answer in time."""
-
-_FOLDER_FLAGS = getattr(os, "O_PATH", 0) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-# O_NONBLOCK: opening a named pipe that nobody writes to must not hang; it has no effect on regular files.
-_FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
 class Sandbox:
@@ -54,6 +52,8 @@ class Sandbox:
         try:
             content = self._read_bytes(path, root, relative)
         except OSError as error:
+            if sys.platform == "win32" and (root / relative).is_dir():  # which cannot be opened there
+                raise _no_file(path, "a folder") from error
             raise _unreadable(path, error) from error
         return _decode(path, content)
 
@@ -101,20 +101,12 @@ class Sandbox:
             raise InputUnreadable(f"Cannot follow {path!r}: {error}.", "Give the path of a text file.") from error
 
     def _read_bytes(self, path: str, root: Path, relative: Path) -> bytes:
-        folder = os.open(root, _FOLDER_FLAGS)
-        try:
-            for part in relative.parts[:-1]:
-                below = os.open(part, _FOLDER_FLAGS, dir_fd=folder)
-                os.close(folder)
-                folder = below
-            file = os.open(relative.name or ".", _FILE_FLAGS, dir_fd=folder)
-        finally:
-            os.close(folder)
+        file = open_below(root, relative)
         try:
             status = os.fstat(file)
             if not stat.S_ISREG(status.st_mode):
                 kind = "a folder" if stat.S_ISDIR(status.st_mode) else "not a regular file"
-                raise InputUnreadable(f"Cannot read {path!r}: it is {kind}.", "Name text files one by one.")
+                raise _no_file(path, kind)
             size, content = status.st_size, b""
             if size <= self._max_bytes:
                 with os.fdopen(file, "rb", closefd=False) as opened:
@@ -146,6 +138,10 @@ def _decode(path: str, content: bytes) -> str:
     if not text.strip():
         raise InputUnreadable(f"{path!r} holds no text: it has {len(content)} bytes.", "Name a file with text in it.")
     return text
+
+
+def _no_file(path: str, kind: str) -> InputUnreadable:
+    return InputUnreadable(f"Cannot read {path!r}: it is {kind}.", "Name text files one by one.")
 
 
 def _unreadable(path: str, error: OSError) -> InputUnreadable:

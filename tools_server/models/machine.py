@@ -4,10 +4,14 @@ import hashlib
 import os
 import platform
 import re
+import sys
 from importlib.metadata import version
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
+
+if sys.platform == "win32":
+    import win32api
 
 __all__ = ["Machine", "available_memory"]
 
@@ -50,6 +54,8 @@ class Machine(BaseModel):
 
 def available_memory() -> int:
     """Bytes that a new process can use: of the machine, or of the control group (container) that we run in."""
+    if sys.platform == "win32":
+        return win32api.GlobalMemoryStatusEx()["AvailPhys"]
     free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     meminfo = Path("/proc/meminfo")
     if meminfo.exists():

@@ -4,9 +4,14 @@ Whatever prints to descriptor 1 afterwards (Python, native libraries, child proc
 reads descriptor 0 reads end-of-file. Imports nothing heavy, so that it can happen before anything else does.
 """
 
-import fcntl
 import os
+import sys
 from dataclasses import dataclass
+
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,4 +37,8 @@ def claim_stdio() -> Descriptors:
 
 
 def _private(descriptor: int) -> int:
+    if sys.platform == "win32":
+        private = os.dup(descriptor)  # not inherited by children, as everywhere else
+        msvcrt.setmode(private, os.O_BINARY)  # lines end as the client ends them
+        return private
     return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 3)

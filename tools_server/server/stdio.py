@@ -83,6 +83,8 @@ def leave(code: int = 0) -> NoReturn:
 
 
 async def _end_on_signal(scope: anyio.CancelScope, on_end: Callable[[], None]) -> None:
+    if sys.platform == "win32":  # clients close stdin or end the process; Ctrl-C ends it as any other program
+        return
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async for number in signals:
             logger.info("%s: ending", number.name)

@@ -9,6 +9,8 @@ from tools_server.errors import InputNotAllowed, InputTooLong, InputUnreadable
 from tools_server.inputs import paths
 from tools_server.inputs.paths import Sandbox
 
+posix = pytest.mark.skipif(os.name != "posix", reason="about links and files as Unix has them")
+
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
@@ -78,6 +80,7 @@ def test_a_sibling_whose_name_begins_like_the_root_is_outside(sandbox: Sandbox, 
         sandbox.read_now(str(sibling / "a.txt"))
 
 
+@posix
 def test_symlinks_are_followed_inside_and_refused_outside(sandbox: Sandbox, root: Path, tmp_path: Path) -> None:
     (root / "in.txt").symlink_to(root / "note.txt")
     (root / "out.txt").symlink_to(tmp_path / "secret.txt")
@@ -91,6 +94,7 @@ def test_symlinks_are_followed_inside_and_refused_outside(sandbox: Sandbox, root
         sandbox.read_now("loop")
 
 
+@posix
 def test_hidden_files_and_folders_are_refused_also_behind_a_visible_symlink(sandbox: Sandbox, root: Path) -> None:
     (root / ".env").write_text("KEY=1", "utf-8")
     (root / ".git").mkdir()
@@ -133,6 +137,12 @@ def test_a_symlink_slipped_in_after_the_check_leads_nowhere(
         (root / "moved").rename(root / f"moved-{path.replace('/', '-')}")
 
 
+def test_a_folder_is_no_file(sandbox: Sandbox, root: Path) -> None:
+    with pytest.raises(InputUnreadable, match="it is a folder"):
+        sandbox.read_now(str(root / "deep"))
+
+
+@posix
 def test_what_is_not_a_regular_file_is_refused_without_hanging(sandbox: Sandbox, root: Path) -> None:
     os.mkfifo(root / "pipe")
     with pytest.raises(InputUnreadable, match="not a regular file"):
