@@ -12,6 +12,7 @@ everybody may read; so the instances are made here. pywin32 is there wherever mc
 # The stubs of pywin32 leave many types out.
 
 import asyncio
+import logging
 import secrets
 import sys
 from collections.abc import Callable, Iterable
@@ -34,6 +35,11 @@ import win32pipe  # noqa: E402
 import win32security  # noqa: E402
 
 __all__ = ["PipeListener", "PipeTransport", "new_name"]
+
+_log = logging.getLogger(__name__)
+
+SHORTAGE_S = 1.0
+"""Seconds after which a pipe that could not be made is tried again."""
 
 BUFFER = 1 << 16
 """Bytes that wait in each direction before a writer does."""
@@ -81,10 +87,18 @@ class PipeListener:
                 await loop._proactor.accept_pipe(instance)
             except OSError:  # a client that left before it was taken
                 instance.close()
-                self._free = self._instance()
-                continue
-            self._free = self._instance()  # first: as long as there is none, clients wait
-            loop._make_duplex_pipe_transport(instance, protocol(), extra={"addr": self._name})
+            else:
+                loop._make_duplex_pipe_transport(instance, protocol(), extra={"addr": self._name})
+            self._free = None
+            self._free = await self._next()  # clients wait as long as there is none
+
+    async def _next(self) -> PipeHandle:
+        while True:
+            try:
+                return self._instance()
+            except win32pipe.error as error:  # the system has no more to give: as with sockets, until others leave
+                _log.error("no pipe for the next client: %s", error)
+                await asyncio.sleep(SHORTAGE_S)
 
     def _instance(self, first: int = 0) -> PipeHandle:
         handle: Any = win32pipe.CreateNamedPipe(
