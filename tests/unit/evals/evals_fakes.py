@@ -1,15 +1,24 @@
 """Skills and samples for the tests of evaluation."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 from tools_server.bundled import bundled_dir
+from tools_server.cli import asking
 from tools_server.data.types import Sample
+from tools_server.engine.scripted import ScriptedEngine
+from tools_server.models import ModelStore
+from tools_server.settings import Settings
 from tools_server.skills.catalog import Catalog
 from tools_server.skills.types import Skill
 
 LABELS = ["billing", "bug", "praise"]
+BASE = "0" * 64
+MODEL = "smollm2-135m-instruct"
 
 
 def bundled(name: str) -> Skill:
@@ -42,3 +51,18 @@ def schema(**properties: Mapping[str, Any]) -> dict[str, Any]:
 def write_lines(path: Path, *lines: str) -> Path:
     path.write_text("\n".join(lines) + "\n", "utf-8")
     return path
+
+
+def on_a_scripted_model(
+    monkeypatch: pytest.MonkeyPatch, folder: Path, load: Callable[[Settings, ModelStore], ScriptedEngine]
+) -> None:
+    """Give the commands that ask a skill settings below `folder`, and what `load` makes instead of MODEL."""
+    for name in ("config", "cache", "adapters"):
+        monkeypatch.setenv(f"TOOLS_SERVER_{name.upper()}_DIR", str(folder / name))
+    store = SimpleNamespace(
+        serving=lambda _model, *, tuned: SimpleNamespace(path=Path("small.gguf")),
+        manifest=lambda _model: SimpleNamespace(sha256=BASE),
+    )
+    monkeypatch.setattr(asking, "load_engine", load)
+    monkeypatch.setattr(asking.ModelStore, "from_settings", lambda _settings: store)
+    monkeypatch.setenv("COLUMNS", "300")  # tables are not to wrap

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import anyio.to_thread
@@ -11,10 +10,10 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
-from tests.unit.evals.evals_fakes import LABELS, write_lines
+from tests.unit.evals.evals_fakes import BASE, LABELS, MODEL, on_a_scripted_model, write_lines
 from tools_server.calls.engine_gate import EngineGate
 from tools_server.calls.run_skill import SkillRunner
-from tools_server.cli import asking, calibrate
+from tools_server.cli import calibrate
 from tools_server.engine.scripted import ScriptedBackend, ScriptedEngine, saying
 from tools_server.errors import EvaluationImpossible, ManifestInvalid
 from tools_server.models import ModelStore
@@ -23,9 +22,6 @@ from tools_server.skills.calibration import CalibrationFile
 from tools_server.skills.catalog import Catalog, standard_dirs
 
 pytest.importorskip("sklearn")
-
-BASE = "0" * 64
-MODEL = "smollm2-135m-instruct"
 
 
 def engine() -> ScriptedEngine:
@@ -50,16 +46,8 @@ class Command:
 
 @pytest.fixture
 def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
-    for folder in ("config", "cache", "adapters"):
-        monkeypatch.setenv(f"TOOLS_SERVER_{folder.upper()}_DIR", str(tmp_path / folder))
     made = Command(tmp_path)
-    monkeypatch.setattr(asking, "load_engine", made.load)
-    store = SimpleNamespace(
-        serving=lambda _model, *, tuned: SimpleNamespace(path=Path("small.gguf")),
-        manifest=lambda _model: SimpleNamespace(sha256=BASE),
-    )
-    monkeypatch.setattr(asking.ModelStore, "from_settings", lambda _settings: store)
-    monkeypatch.setenv("COLUMNS", "300")
+    on_a_scripted_model(monkeypatch, tmp_path, made.load)
     return made
 
 
