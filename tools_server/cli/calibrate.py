@@ -138,6 +138,8 @@ def _show(report: "CalibrationReport", path: Path, folder: Path, *, as_json: boo
     ]
     output.print_table(("", "before", "after"), rows, title=f"{report.skill} on {found.model}")
     output.note(f"{found.method}, fitted on {found.fitted:,} answers and measured on {found.checked:,} others")
+    if found.after.brier >= found.before.brier:
+        output.note("on those others it is no truer than the model's own confidence: more samples may help")
     if threshold is not None:
         output.note(_told(threshold.target, threshold.level, threshold.confidence, threshold.kept, threshold.accuracy))
     if report.failed:

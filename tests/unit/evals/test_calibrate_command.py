@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import anyio.to_thread
@@ -113,6 +114,20 @@ def test_people_are_told_what_came_of_it_and_nothing_is_asked_twice(command: Com
     assert command("classify", "--data", mine, "--target-accuracy", "0.6").exception is None
     assert folder.joinpath("answers.jsonl").read_bytes() == before
     assert "below" in command("classify", "--data", mine, "--target-accuracy", "0.6").stderr
+
+
+@pytest.mark.parametrize(("before", "after", "told"), [(0.160, 0.164, True), (0.160, 0.140, False)])
+def test_a_map_that_is_no_truer_than_the_model_is_told_of(
+    before: float, after: float, told: bool, capsys: pytest.CaptureFixture[str]
+):
+    found = SimpleNamespace(
+        **{"model": MODEL, "method": "logistic", "fitted": 148, "checked": 148, "threshold": None},
+        before=SimpleNamespace(ece=0.09, auroc=0.7, brier=before),
+        after=SimpleNamespace(ece=0.12, auroc=0.7, brier=after),
+    )
+    report: Any = SimpleNamespace(skill="triage", calibration=found, failed=0)
+    calibrate._show(report, Path("calibration.json"), Path("folder"), as_json=False)
+    assert ("no truer than the model's own" in capsys.readouterr().err) is told
 
 
 def test_a_broken_file_of_ones_own_is_told_of_before_minutes_are_spent(command: Command, mine: str):
