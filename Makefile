@@ -87,6 +87,7 @@ test-large: setup  ## the tests that need the default 1.5B model
 	$(BIN)/python -m pytest -m large $(ARGS)
 
 test-windows:  ## the tests of what Windows has of its own (WINDOWS_PYTHON: a Windows Python with tools-server's packages)
+	@test -n "$(WINDOWS_PYTHON)" || { echo "Say which one: make test-windows WINDOWS_PYTHON=\"wine python.exe\"" >&2; exit 1; }
 	$(WINDOWS_PYTHON) -m pytest -p no:cacheprovider tests/host tests/unit/inputs $(ARGS)
 
 lint: setup  ## ruff, pyright, import contracts, generated docs
