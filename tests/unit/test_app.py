@@ -2,7 +2,6 @@
 
 import os
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -42,10 +41,9 @@ async def test_the_engine_is_the_hosts_unless_it_is_wanted_in_process(sources: l
     assert sources == ["host", "here"]
 
 
-def test_windows_has_no_shared_engine(monkeypatch: pytest.MonkeyPatch):
+def test_the_engine_is_shared_unless_it_is_to_be_in_process():
     assert shares_engine(Settings())
-    monkeypatch.setattr(app, "os", SimpleNamespace(name="nt"))
-    assert not shares_engine(Settings())
+    assert not shares_engine(Settings(in_process=True))
 
 
 def test_without_weights_no_host_is_started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
