@@ -20,7 +20,7 @@ from tools_server.engine.types import ModelInfo
 from tools_server.errors import EngineDied, EngineError, HostUnavailable
 from tools_server.host.info import INFO, RETIRE, HostInfo, Verdict, Wanted, negotiate
 from tools_server.host.launch import COMMAND, START_S, launch, see
-from tools_server.host.paths import HostPaths, let_go, secure
+from tools_server.host.paths import HostPaths, remove, secure
 from tools_server.host.reaching import LOST, ask
 from tools_server.host.wire import MODEL, pack_request, unpack_answer
 from tools_server.settings import Settings
@@ -141,7 +141,7 @@ def stop(paths: HostPaths, *, patience_s: float = 40.0) -> bool:
     if _retire(paths) and _is_gone(paths, patience_s):
         return True
     if _is_gone(paths, 0):  # it was dead already, and only its socket lay there
-        let_go(paths.socket)
+        remove(paths.socket)
         return True
     pid = _pid(paths)
     if pid is not None:
@@ -149,7 +149,7 @@ def stop(paths: HostPaths, *, patience_s: float = 40.0) -> bool:
             os.kill(pid, _KILL)
     if not _is_gone(paths, ASK_S):
         raise EngineError(f"The engine host (pid {pid}) cannot be ended.", "End it by hand.")
-    let_go(paths.socket)
+    remove(paths.socket)
     return False
 
 

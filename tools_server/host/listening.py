@@ -8,7 +8,7 @@ from typing import Any
 
 import uvicorn
 
-from tools_server.host.paths import HostPaths, let_go
+from tools_server.host.paths import HostPaths, remove
 
 if sys.platform == "win32":
     from tools_server.host.windows_pipe import PipeListener, new_name
@@ -58,7 +58,7 @@ class Http(uvicorn.Server):
 def listen(paths: HostPaths) -> Generator[Listener]:
     """Listen at the host's socket. It appears at once with its mode and its queue, in the place of a dead host's."""
     aside = paths.socket.with_suffix(".new")
-    let_go(aside)
+    remove(aside)
     if sys.platform == "win32":
         name = new_name()
         listener = PipeListener(name)
@@ -73,4 +73,4 @@ def listen(paths: HostPaths) -> Generator[Listener]:
         yield listener
     finally:
         listener.close()
-        let_go(paths.socket)
+        remove(paths.socket)

@@ -120,7 +120,7 @@ def secure(paths: HostPaths) -> None:
         )
 
 
-def let_go(path: Path) -> None:
+def remove(path: Path) -> None:
     """Remove a file, if it is there. On Windows none can go while somebody reads it, which takes a moment."""
     end = time.monotonic() + READ_S
     while True:

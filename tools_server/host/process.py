@@ -18,7 +18,7 @@ from tools_server.engine.types import Engine
 from tools_server.errors import HostUnavailable
 from tools_server.host.info import Wanted
 from tools_server.host.listening import BACKLOG, Http, Listener, listen
-from tools_server.host.paths import HostPaths, let_go, secure
+from tools_server.host.paths import HostPaths, remove, secure
 from tools_server.host.server import HostServer
 from tools_server.host.system import allow_many_clients
 
@@ -60,7 +60,7 @@ async def _serve(
     def retire(why: str) -> None:
         if not http.should_exit:
             _log.info("leaving: %s", why)
-            let_go(paths.socket)  # from now on, clients find or start another
+            remove(paths.socket)  # from now on, clients find or start another
             http.should_exit = True
             leaving.set()
 
@@ -131,5 +131,5 @@ def _life(paths: HostPaths) -> Generator[None]:
         paths.pid.write_text(str(os.getpid()), "ascii")
         yield
     finally:
-        let_go(paths.pid)
+        remove(paths.pid)
         lock.release()
