@@ -122,6 +122,25 @@ def test_the_weights_with_the_lowest_loss_on_dev_are_kept_and_a_hopeless_run_end
     assert losses[result.best_step] == min(losses.values()) == result.best_loss
 
 
+def test_the_step_with_most_right_is_kept_where_that_is_asked_for_though_its_loss_is_higher(tmp_path: Path):
+    by_right = replace(HYPER, choose_by="right", patience=9, evaluations=4)
+    measured = iter([(0.2, 0.4), (0.3, 0.6), (0.5, 0.6), (0.4, 0.5)])
+    model, objective = tiny(by_right)
+    trainer = Trainer(
+        model,
+        objective,
+        train=[sample(word) for word in range(25)],
+        dev=[sample(3)],
+        folder=tmp_path,
+        told=lambda _: None,
+    )
+    trainer.evaluate = lambda hyper: next(measured)  # pyright: ignore[reportAttributeAccessIssue]
+    result = trainer.run(fresh(by_right))
+    assert [each["dev_accuracy"] for each in result.history] == [0.4, 0.6, 0.6, 0.5]
+    assert result.best_step == result.history[1]["step"], "of equals the one with the lower loss"
+    assert result.best_loss == 0.3
+
+
 def test_a_loss_that_is_no_number_ends_the_run_and_says_what_to_lower(tmp_path: Path):
     model, objective = tiny()
     for name, value in model.named_parameters():

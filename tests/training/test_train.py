@@ -189,6 +189,19 @@ def test_a_plan_names_an_unknown_hyperparameter(skill: Skill):
         read_plan(skill).hyper("some-model", {})
 
 
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ('choose_by = "rihgt"', r"models\.m\.choose_by is 'rihgt': Input should be 'loss' or 'right'"),
+        ('epochs = "many"', r"models\.m\.epochs is 'many': Input should be a valid number"),
+    ],
+)
+def test_a_plan_names_a_value_that_a_hyperparameter_cannot_have(skill: Skill, line: str, told: str):
+    (skill.folder / "training.toml").write_text(f"[models.m]\n{line}\n")
+    with pytest.raises(TrainingFailed, match=told):
+        read_plan(skill).hyper("m", {})
+
+
 def test_flags_come_before_the_plan_and_the_plan_before_the_defaults(skill: Skill):
     (skill.folder / "training.toml").write_text('test = ["a:test"]\n[models.m]\nepochs = 7.0\nrank = 2\n')
     hyper = read_plan(skill).hyper("m", {"rank": 32, "epochs": None})

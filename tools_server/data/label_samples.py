@@ -98,7 +98,11 @@ def _drawn_groups(
         chosen = [label for label in ordinary if label.name == first and not is_outside]
         others = [label for label in ordinary if label.name != first]
         size = rng.randint(sampling.least, sampling.most) - len(chosen)
-        chosen += rng.sample(others, min(size, len(others)))
+        if sampling.similar > 0 and rng.random() < sampling.similar:
+            shuffled = rng.sample(others, len(others))  # those that are equally like come in any order
+            chosen += sorted(shuffled, key=lambda label: -_likeness(label.name, first))[:size]
+        else:
+            chosen += rng.sample(others, min(size, len(others)))
         inside = [label.name for label in chosen]
         outside = [name for name in left if name not in inside]
         if first == mapping.none_label and not any(left[name] for name in inside):
@@ -123,6 +127,12 @@ def _drawn_groups(
         )
     rng.shuffle(groups)
     return groups
+
+
+def _likeness(name: str, other: str) -> float:
+    """Share of words that two names have in common, of all words that they have (Jaccard)."""
+    words, more = set(_words(name)), set(_words(other))
+    return len(words & more) / max(1, len(words | more))
 
 
 def _draw(left: Mapping[str, Sequence[Record]], names: Iterable[str], rng: random.Random) -> str:

@@ -48,12 +48,14 @@ class LabelSampling(_Section):
     """Label sets that are drawn out of all labels of a data set, one set per group.
 
     A set has between `least` and `most` labels. In a share `none` of the samples the right label is left out, and the
-    answer is an added label that says so; sets with such a label come in samples where it is wrong, too.
+    answer is an added label that says so; sets with such a label come in samples where it is wrong, too. A share
+    `similar` of the sets is made of labels whose names have most words in common, which are the ones that get mistaken.
     """
 
     least: int = Field(2, ge=2, le=99)
     most: int = Field(10, ge=2, le=99)  # with the added one 100, which is what `classify` takes
     none: float = Field(0.0, ge=0, le=0.5)
+    similar: Share = 0.0
 
     @model_validator(mode="after")
     def _ordered(self) -> "LabelSampling":

@@ -11,7 +11,7 @@ from tools_server.training.types import Hyperparameters
 
 __all__ = ["State", "read", "write"]
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(slots=True)
@@ -31,6 +31,7 @@ class State:
     random: Any = None
     best: dict[str, Any] | None = None
     best_loss: float = float("inf")
+    best_right: float = -1.0  # share of dev, at the best step
     best_step: int = 0
     worse: int = 0
     history: list[dict[str, float]] = field(default_factory=list[dict[str, float]])

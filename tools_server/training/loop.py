@@ -36,7 +36,7 @@ Clock = Callable[[], float]
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A finished run: the adapter with the lowest loss on dev, and how it got there."""
+    """A finished run: the adapter of the best step on dev, and how it got there."""
 
     adapter: dict[str, Any]
     steps: int
@@ -161,16 +161,17 @@ class Trainer:
         return mean
 
     def _evaluate(self, state: State) -> None:
-        """Measure the loss on dev; keep the weights when it is the lowest so far."""
+        """Measure on dev; keep the weights of the best step so far."""
         if not self._dev:
             return
         loss, accuracy = self.evaluate(state.hyper)
         state.history.append(
             {"step": state.step, "dev_loss": loss, "dev_accuracy": accuracy, "seconds": round(state.seconds, 1)}
         )
-        if loss < state.best_loss:
-            state.best, state.best_loss, state.best_step = adapter_state(self._model), loss, state.step
-            state.worse = 0
+        right, best_right = (accuracy, state.best_right) if state.hyper.choose_by == "right" else (0.0, 0.0)
+        if (right, -loss) > (best_right, -state.best_loss):
+            state.best, state.best_step = adapter_state(self._model), state.step
+            state.best_loss, state.best_right, state.worse = loss, accuracy, 0
         else:
             state.worse += 1
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from tools_server.errors import TrainingFailed
 from tools_server.skills.types import Skill
@@ -34,7 +34,7 @@ class Plan(_Section):
         """Merge what was given, what the plan says of the model, and the defaults.
 
         Raises:
-            TrainingFailed: the plan names a hyper-parameter that there is not.
+            TrainingFailed: the plan names a hyper-parameter that there is not, or a value that it cannot have.
         """
         planned = self.models.get(model, {})
         known = Hyperparameters.__dataclass_fields__
@@ -43,7 +43,15 @@ class Plan(_Section):
                 raise TrainingFailed(
                     f"{FILE}: models.{model}.{name} is no hyper-parameter.", f"Known: {', '.join(known)}."
                 )
-        return Hyperparameters(**{**planned, **{name: value for name, value in given.items() if value is not None}})
+        values = {**planned, **{name: value for name, value in given.items() if value is not None}}
+        try:
+            return TypeAdapter(Hyperparameters).validate_python(values)
+        except ValidationError as error:
+            wrong = error.errors()[0]
+            raise TrainingFailed(
+                f"{FILE}: models.{model}.{wrong['loc'][0]} is {wrong['input']!r}: {wrong['msg']}.",
+                "docs/training.md says what it may be.",
+            ) from error
 
 
 def read_plan(skill: Skill) -> Plan:

@@ -4,10 +4,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
-__all__ = ["Example", "Hyperparameters", "Kind", "Progress", "Target", "Told"]
+__all__ = ["ChooseBy", "Example", "Hyperparameters", "Kind", "Progress", "Target", "Told"]
 
 Kind = Literal["lora", "alora"]
 """A plain LoRA acts on every token; an activated one from the answer's turn on, so that a document's KV is shared."""
+
+ChooseBy = Literal["loss", "right"]
+"""What makes a step the best one on dev: the lowest loss, or most samples with every decision right (of equals, the
+lower loss). Where answers are written, the share right may go on rising after the loss: a few decisions that are wrong
+and very sure weigh on the mean, and count once in what is right."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +57,7 @@ class Hyperparameters:
     warmup: float = 0.05  # share of the steps
     patience: int = 3  # evaluations on dev without a better loss before it ends early
     evaluations: int = 8  # on dev, over the whole run
+    choose_by: ChooseBy = "loss"
     seed: int = 0
 
     def resolved(self, parameters: int) -> "Hyperparameters":

@@ -82,6 +82,19 @@ def test_without_variation_names_stay_as_they_are():
     assert {name for group in drawn(vary=False) for name in names(group[0].arguments)} <= {*MANY, *NONE_NAMES}
 
 
+def test_similar_sets_hold_the_labels_that_share_most_words_with_the_first_records():
+    families = tuple(f"{kind[0]}{i} {kind}" for kind in ("card", "order", "refund", "account") for i in range(8))
+    sets = {"least": 8, "most": 8}
+
+    def families_in_a_set(**more: float) -> float:
+        groups = drawn(640, families, labels={**sets, **more}, vary=False)
+        return sum(len({name.split()[1] for name in names(group[0].arguments)}) for group in groups) / len(groups)
+
+    assert families_in_a_set() > 3
+    assert families_in_a_set(similar=1.0) == 1
+    assert 1.5 < families_in_a_set(similar=0.5) < 3
+
+
 def test_a_record_that_no_label_fits_is_answered_by_the_added_one():
     rows = label_rows(200, labels=LABELS)
     mapping = label_mapping(labels={"least": 2, "most": 3}, none_label="out of scope")
