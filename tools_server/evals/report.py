@@ -31,6 +31,8 @@ TITLES: Mapping[str, str] = {
     "recall": "recall",
     "exact_match": "exact match",
     "nothing_wrong": "nothing wrong",
+    "covered": "characters covered",
+    "covered_rightly": "covered rightly",
     "unsupported": "values not in the text",
     "rouge_l": "ROUGE-L",
     "unsupported_numbers": "numbers not in the text",

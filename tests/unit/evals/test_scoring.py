@@ -172,6 +172,37 @@ def test_entities_are_counted_as_often_as_they_stand_by_type_and_value():
     assert scored.details["f1_by_type"] == {"city": 0.0, "person": 0.6667}
 
 
+def test_what_a_redaction_hides_is_counted_in_characters_whatever_type_and_however_divided():
+    text = "Ada Lovelace, 12 Main Street, wrote to Ada."
+    wanted = [{"type": "person", "value": "Ada Lovelace"}, {"type": "address", "value": "12 Main Street"}]
+    given = [
+        {"type": "city", "value": "Ada"},
+        {"type": "age", "value": "12"},
+        {"type": "address", "value": "Main Street"},
+    ]
+    found = values(score("entities", EXTRACT, [sample({"entities": wanted}, text)], [{"entities": given}]))
+    assert found["covered"] == pytest.approx((3 + 2 + 11) / (12 + 14))
+    assert found["covered_rightly"] == pytest.approx((3 + 2 + 11) / (3 + 2 + 11 + 3)), "the second Ada goes as well"
+    nothing = values(score("entities", EXTRACT, [sample({"entities": wanted}, text)], [None]))
+    assert nothing["covered"] == 0
+
+
+@pytest.mark.parametrize(
+    ("value", "stands_there"),
+    [("\\", True), ("2.5 %", True), ("C++", True), ("main", True), ("ain", False), ("0", False)],
+)
+def test_a_value_stands_in_a_text_as_whole_words_and_a_sign_may_touch_one(value: str, stands_there: bool):
+    found = values(
+        score(
+            "entities",
+            EXTRACT,
+            [sample({"entities": []}, "C++ at main street 20\\|10 for 2.5 %")],
+            [{"entities": [{"type": "x", "value": value}]}],
+        )
+    )
+    assert found["unsupported"] == (0 if stands_there else 1)
+
+
 def test_no_entities_where_there_are_none_is_an_exact_match():
     found = values(score("entities", EXTRACT, [sample({"data": {"entities": []}})], [{"data": {"entities": []}}]))
     assert found["exact_match"] == 1

@@ -58,10 +58,11 @@ def normal(value: Any) -> Any:
 
 
 def stands(value: str, source: str) -> bool:
-    """Tell whether a value occurs in a folded source text, as whole words."""
+    """Tell whether a value occurs in a folded source text, as whole words. A sign may stand next to a word."""
     text = folded(value)
     wanted = text.strip(_SURROUNDING) or text
-    return re.search(rf"(?<!\w){re.escape(wanted)}(?!\w)", source) is not None
+    before, after = (r"\b" if re.fullmatch(r"\w", edge) else "" for edge in (wanted[:1], wanted[-1:]))
+    return re.search(f"{before}{re.escape(wanted)}{after}", source) is not None
 
 
 def payload(data: Data) -> Mapping[str, Any]:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from tools_server.data.types import Sample
+from tools_server.engine.words import borders, occurrences
 from tools_server.evals.scoring.base import (
     Data,
     Scored,
@@ -13,8 +14,10 @@ from tools_server.evals.scoring.base import (
     f1,
     normal,
     payload,
+    precision,
     precision_recall_f1,
     quotient,
+    recall,
     source_of,
     stands,
 )
@@ -29,12 +32,15 @@ def score_entities(samples: Sequence[Sample], answers: Sequence[Data]) -> Scored
 
     `f1`, `precision`, `recall` are micro; `exact_match` asks for the whole list, `nothing_wrong` only that no entity is
     wrong, which is what a confidence is about; `unsupported` is the share of answered values that do not occur in the
-    text. The details have the F1 of each type.
+    text. `covered` is the share of the characters of all wanted values that lie in answered ones, of whatever type and
+    however divided: what a redaction replaces; `covered_rightly` is the share of what it replaces that is wanted. The
+    details have the F1 of each type.
     """
     table: list[tuple[int, int, int]] = []
     exact: list[bool] = []
     clean: list[bool] = []
     invented: list[tuple[int, int]] = []
+    covered: list[tuple[int, int, int]] = []
     by_type: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
     for sample, answer in zip(samples, answers, strict=True):
         wanted, given = _entities(sample.expected), _entities(answer)
@@ -45,6 +51,9 @@ def score_entities(samples: Sequence[Sample], answers: Sequence[Data]) -> Scored
         source = source_of(sample)
         values = [str(entity["value"]) for entity in _listed(answer)]
         invented.append((sum(not stands(value, source) for value in values), len(values)))
+        text = str(sample.arguments["text"])
+        ours, theirs = _characters(answer, text), _characters(sample.expected, text)
+        covered.append((len(ours & theirs), len(ours - theirs), len(theirs - ours)))
         for column, part in enumerate(parts):
             for (kind, _), times in part.items():
                 by_type[kind][column] += times
@@ -52,6 +61,8 @@ def score_entities(samples: Sequence[Sample], answers: Sequence[Data]) -> Scored
     return Scored(
         [
             *precision_recall_f1("", counts(table, 3), primary=True),
+            Measure("covered", "ratio", "higher", counts(covered, 3), recall),
+            Measure("covered_rightly", "ratio", "higher", counts(covered, 3), precision),
             binary("exact_match", exact),
             binary("nothing_wrong", clean),
             Measure("unsupported", "ratio", "lower", counts(invented, 2), quotient),
@@ -63,6 +74,17 @@ def score_entities(samples: Sequence[Sample], answers: Sequence[Data]) -> Scored
 
 def _listed(data: Data) -> Sequence[Mapping[str, Any]]:
     return cast("Sequence[Mapping[str, Any]]", payload(data).get("entities") or ())
+
+
+def _characters(data: Data, text: str) -> set[int]:
+    """Places of the characters of all values, wherever in the text their words stand, as `redacted` replaces them."""
+    at = borders(text)
+    return {
+        place
+        for value in {str(entity["value"]) for entity in _listed(data)}
+        for start in occurrences(value, text, at)
+        for place in range(start, start + len(value))
+    }
 
 
 def _entities(data: Data) -> Counter[tuple[str, Any]]:
