@@ -10,7 +10,7 @@ import anyio.to_thread
 from tools_server.calls.forms import AnswerForm
 from tools_server.calls.gather import gather
 from tools_server.calls.places import evidence_of
-from tools_server.calls.redact import located, redacted
+from tools_server.calls.redact import located, recognised, redacted
 from tools_server.calls.signals import ValueSignal, answer_confidence, shown_signals, value_signals
 from tools_server.calls.trust import Trust
 from tools_server.calls.work import Work
@@ -166,6 +166,8 @@ class Generator:
                 warnings.append(f"$.{name}{where} has all of its {most} entities; more may be missing.")
             entities += located(answer[name], part, offset)
             offset += len(part)
+        if self._generate.recognise:
+            entities = recognised(entities, text, self._generate.recognise)
         return {name: entities} | ({REDACTED: redacted(text, entities)} if self._generate.redact else {})
 
     def _as_text(self, answer: Mapping[str, Any]) -> str:

@@ -4,13 +4,15 @@ The model says what an entity is and copies its words; where they stand is found
 replaced. The words themselves are never written by anyone.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tools_server.engine.words import borders, occurrences
+from tools_server.evidence.identifiers import identifiers
 from tools_server.skills.schemas import PLACE
 
-__all__ = ["located", "redacted"]
+__all__ = ["located", "recognised", "redacted"]
 
 Entity = Mapping[str, Any]
 """`type` and `value`; once located also `start` and `end`, in characters of the text."""
@@ -37,6 +39,29 @@ def located(entities: Iterable[Entity], text: str, offset: int = 0) -> list[dict
         cursor = start
         found.append({**entity, **dict(zip(PLACE, (offset + start, offset + start + len(value)), strict=True))})
     return found
+
+
+def recognised(entities: Sequence[Entity], text: str, forms: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Add to located entities what shows by its form what it is, in the order of the text.
+
+    `forms` says which type each form of `evidence.identifiers.FORMS` has. What was taken for something else in the
+    place of such an identifier, or in a part of it, is left out.
+    """
+    start, end = PLACE
+    certain = [
+        {"type": kind, "value": text[first:stop], start: first, end: stop}
+        for kind, form in forms.items()
+        for first, stop in identifiers(form, text)
+    ]
+    certain.sort(key=lambda each: each[start])
+    starts = [each[start] for each in certain]
+
+    def replaced(entity: Entity) -> bool:
+        before = bisect_right(starts, entity[start]) - 1
+        return before >= 0 and entity[end] <= certain[before][end]
+
+    kept = [dict(entity) for entity in entities if not replaced(entity)]
+    return sorted([*kept, *certain], key=lambda each: (each[start], -each[end]))
 
 
 def redacted(text: str, entities: Sequence[Entity]) -> str:

@@ -71,18 +71,24 @@ class Choose(_Section):
     write: tuple[str, ...] = Field(default=(), strict=False)
 
 
+IdentifierForm = Literal["email", "ip_address", "payment_card", "iban", "us_ssn"]
+"""Identifiers that code can find: those of `evidence.identifiers.FORMS`."""
+
+
 class Generate(_Section):
     """Of a `generate` skill: which argument holds the caller's own JSON Schema of `data`, and what is copied.
 
     `spans` says which strings of the answer are copied from the text, word for word: those that the schema marks, all
     that are free, or none. `locate` names a list of `{"type", "value"}` whose values are then found in the text, and
-    `redact` gives the text with them replaced.
+    `redact` gives the text with them replaced. `recognise` names, by type, identifiers that are found by their form
+    besides, whatever the model says.
     """
 
     schema_from: str | None = None
     spans: Literal["marked", "all", "none"] = "marked"
     locate: str | None = None
     redact: bool = False
+    recognise: Mapping[str, IdentifierForm] = Field(default_factory=dict)
 
 
 class AdapterEntry(_Section):

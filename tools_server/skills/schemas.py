@@ -166,6 +166,8 @@ def _check_located(properties: Mapping[str, Any], required: list[str], manifest:
     if name is None:
         if manifest.generate.redact:
             raise Problem("skill.toml", "generate.redact", "needs generate.locate: what is replaced must be found")
+        if manifest.generate.recognise:
+            raise Problem("skill.toml", "generate.recognise", "needs generate.locate: it adds to what is located")
         return
     if name not in properties or name not in required:
         raise Problem("skill.toml", "generate.locate", f"{OUTPUT_FILE} has no required property `{name}`")
@@ -185,6 +187,11 @@ def _check_located(properties: Mapping[str, Any], required: list[str], manifest:
     for added in PLACE:
         if added in entity["properties"]:
             raise Problem(OUTPUT_FILE, f"{key}.items.properties.{added}", f"`{added}` is added by generate.locate")
+    types: Any = entity["properties"]["type"]
+    known: Any = cast("Mapping[str, Any]", types).get("enum") if isinstance(types, Mapping) else None
+    for kind in manifest.generate.recognise:
+        if known is not None and kind not in known:
+            raise Problem("skill.toml", f"generate.recognise.{kind}", f"is none of the types in {OUTPUT_FILE}")
 
 
 def fixed_labels(label_schema: Any) -> list[tuple[str, str]]:

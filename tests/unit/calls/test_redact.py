@@ -9,7 +9,7 @@ from jsonschema import Draft202012Validator
 
 from tests.unit.calls.calls_fakes import FakeEngine, pii_skill, runner_for
 from tools_server.bundled import bundled_dir
-from tools_server.calls.redact import located, redacted
+from tools_server.calls.redact import located, recognised, redacted
 from tools_server.engine.types import ConstraintKind, GenerationRequest
 from tools_server.skills.catalog import Catalog
 
@@ -86,6 +86,30 @@ def test_no_found_word_is_left_over(words: list[str], data: Any):
     for value in {value for _, value in values if " " not in value}:
         assert value not in left
     assert not values or left != words
+
+
+def test_what_shows_by_its_form_what_it_is_takes_the_place_of_what_it_was_taken_for():
+    text = "Ann (ann@example.org) pays with 4111 1111 1111 1111 from 4 Mill Lane."
+    said = located(entities(("person", "Ann"), ("phone", "4111 1111"), ("address", "4 Mill Lane")), text)
+    found = recognised(said, text, {"e-mail": "email", "card": "payment_card"})
+    assert [(each["type"], each["value"]) for each in found] == [
+        ("person", "Ann"),
+        ("e-mail", "ann@example.org"),
+        ("card", "4111 1111 1111 1111"),
+        ("address", "4 Mill Lane"),
+    ]
+    assert all(text[each["start"] : each["end"]] == each["value"] for each in found)
+    assert redacted(text, found) == "[PERSON] ([E-MAIL]) pays with [CARD] from [ADDRESS]."
+    assert recognised(found, text, {"e-mail": "email", "card": "payment_card"}) == found
+
+
+async def test_an_identifier_that_the_model_does_not_name_is_redacted_all_the_same() -> None:
+    skill = Catalog([bundled_dir("skills")]).get("find_pii")
+    engine = FakeEngine(lambda _prompt: json.dumps({"entities": []}))
+    result = await runner_for(engine).run(skill, {"text": "My IBAN is GB82 WEST 1234 5698 7654 32."})
+    Draft202012Validator(skill.result_schema).validate(result.data)
+    assert result.data["entities"] == [{"type": "IBAN", "value": "GB82 WEST 1234 5698 7654 32", "start": 11, "end": 38}]
+    assert result.data["redacted"] == "My IBAN is [IBAN]."
 
 
 async def test_places_and_the_redacted_text_are_added_by_code(tmp_path: Path) -> None:

@@ -243,6 +243,20 @@ LOCATED = '[generate]\nlocate = "found"\nredact = true\n'
             "properties.found.items.properties.end",
             "added by",
         ),
+        (
+            '[generate.recognise]\na = "email"\n',
+            {"found": {"type": "array"}},
+            "skill.toml",
+            "generate.recognise",
+            "needs generate.locate",
+        ),
+        (
+            LOCATED + '[generate.recognise]\nc = "email"\n',
+            {"found": {"type": "array", "items": ENTITY}},
+            "skill.toml",
+            "generate.recognise.c",
+            "none of the types",
+        ),
         (LOCATED, {"redacted": True, "found": True}, "output.schema.json", "properties.redacted", "by the server"),
     ],
 )
