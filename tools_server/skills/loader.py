@@ -34,6 +34,9 @@ PROMPT_FILES = (INPUT_FILE, OUTPUT_FILE, PROMPT_FILE)
 PROMPT_KEYS = {"kind", "choose", "generate"}
 """What of the files, and of the manifest, decides what the model is asked and in which form it answers."""
 
+BESIDE_KEYS = {"generate": {"recognise"}}
+"""What of these keys only code reads."""
+
 GGUF_MAGIC = b"GGUF"
 
 T = TypeVar("T")
@@ -86,7 +89,7 @@ def _load(folder: SkillFolder, common: Common) -> Skill:
 
 def _prompt_digest(folder: SkillFolder, manifest: Manifest) -> str:
     # Without what is as by default: a key that a later release adds changes no digest, and warns of no adapter.
-    keys = manifest.model_dump_json(include=PROMPT_KEYS, exclude_defaults=True)
+    keys = manifest.model_dump_json(include=PROMPT_KEYS, exclude=BESIDE_KEYS, exclude_defaults=True)
     return hashlib.sha256((folder.digest(PROMPT_FILES) + keys).encode()).hexdigest()
 
 

@@ -158,6 +158,28 @@ def test_the_prompt_digest_follows_what_the_model_is_asked_and_nothing_else(
         assert good(kind="own-labels", **{file: content}).prompt_digest != first
 
 
+def test_identifiers_that_code_finds_change_no_prompt_digest(good: Callable[..., Skill]):
+    entity = {
+        "type": "object",
+        "properties": {"type": {"type": "string"}, "value": {"type": "string"}},
+        "required": ["type", "value"],
+    }
+    schema = {
+        "type": "object",
+        "properties": {"found": {"type": "array", "items": entity}},
+        "required": ["found"],
+        "additionalProperties": False,
+    }
+    manifest = 'name = "@"\nversion = "1.0.0"\ndescription = "Find things."\nkind = "generate"\n'
+    located = manifest + '[generate]\nlocate = "found"\n'
+    first, second = (
+        good(**{"skill.toml": text, "output.schema.json": schema})
+        for text in (located, located + '[generate.recognise]\nmail = "email"\n')
+    )
+    assert first.prompt_digest == second.prompt_digest, "an adapter that was trained before still fits"
+    assert first.digest != second.digest
+
+
 def test_a_change_of_adapters_is_told_and_logged(catalog: Catalog, root: Path, caplog: pytest.LogCaptureFixture):
     seen: list[Snapshot] = []
     catalog.subscribe(seen.append)
