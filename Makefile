@@ -19,7 +19,7 @@ EXTRAS     := .venv/extras.txt
 ARGS       ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-train model try test test-native test-train test-clients test-large test-windows lint format check bench bench-server bench-neighbour bench-injections docs build clean
+.PHONY: help setup setup-train model try test test-native test-train test-clients test-large test-windows lint format check bench bench-server bench-neighbour bench-injections bench-claims docs build clean
 
 help:  ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -130,6 +130,9 @@ bench-neighbour: setup  ## measure calls beside busy compilers, and the compiler
 
 bench-injections: setup  ## measure what injected instructions do to labels and fields (ARGS="--model …")
 	$(BIN)/python -m bench.injections $(ARGS)
+
+bench-claims: setup  ## measure how often what `verify` reports of prose is right (no model; ARGS="--write docs/verifying.md")
+	$(BIN)/python -m bench.claims $(ARGS)
 
 docs: setup  ## regenerate docs/errors.md, docs/settings.md and docs/cli.md
 	$(BIN)/python docs/generate.py
