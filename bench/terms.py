@@ -3,12 +3,17 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 from bench.machine import ROOT
+from tools_server.bundled import bundled_dir
 from tools_server.engine.cores import physical_cores
 from tools_server.models import ModelStore
 from tools_server.settings import ENV_PREFIX, Settings
+from tools_server.skills.adapters import BARE, Active
+from tools_server.skills.catalog import Catalog
+from tools_server.training.versions import write_active
 
 HOME = ROOT / ".cache" / "bench"
 """Weights, settings and logs of benchmarks; nothing of the user's own."""
@@ -28,14 +33,18 @@ class Terms:
 
     @classmethod
     def of(cls, settings: Settings, *, slots: int, wait_policy: str | None = None) -> "Terms":
-        """Take the weights that are published for the settings' model: what is tuned for one side alone is left out.
+        """Take the weights that are published for the settings' model: what one side alone has is left out.
+
+        That is what was tuned for this machine, and the adapters that bundled skills have or the user has promoted; the
+        rows about adapters bring skills and adapters of their own, for both sides.
 
         Raises:
             ModelError: there is no such model on this machine.
         """
         store = ModelStore.from_settings(settings)
         manifest = store.manifest(settings.model)
-        return cls(settings, store.path(settings.model), manifest.sha256, slots, wait_policy)
+        bare = settings.model_copy(update={"adapters_dir": _without_adapters(settings.model)})
+        return cls(bare, store.path(settings.model), manifest.sha256, slots, wait_policy)
 
     def with_skills(self, folder: Path) -> "Terms":
         """The same, with further skills for our side."""
@@ -51,6 +60,7 @@ class Terms:
             "model": self.settings.model,
             "config_dir": str(self.settings.config_dir),
             "cache_dir": str(self.settings.cache_dir),
+            "adapters_dir": str(self.settings.adapters_dir),
             "skills_dirs": os.pathsep.join(map(str, self.settings.skills_dirs)),
             "context_tokens": str(self.settings.context_tokens),
             "max_sequences": str(self.settings.max_sequences),
@@ -66,3 +76,14 @@ class Terms:
         for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
             rest.pop(name, None)
         return {**rest, **{f"{ENV_PREFIX}{name.upper()}": value for name, value in ours.items()}, **changes}
+
+
+def _without_adapters(model: str) -> Path:
+    """Give a folder of adapters in which every bundled skill is served without one."""
+    folder = HOME / "adapters"
+    none = Active(
+        version=BARE, since=datetime.now(UTC), how="promoted", reason="the baseline has no adapter", forced=True
+    )
+    for name in Catalog([bundled_dir("skills")]).snapshot.skills:
+        write_active(folder, name, model, none)
+    return folder

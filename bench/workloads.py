@@ -118,7 +118,7 @@ class Row:
 
 def catalog_of(terms: Terms) -> Catalog:
     """The skills that our side serves under these terms."""
-    return Catalog(standard_dirs(terms.settings))
+    return Catalog(standard_dirs(terms.settings), adapters_dir=terms.settings.adapters_dir)
 
 
 def classify_task(catalog: Catalog) -> Task:

@@ -14,7 +14,9 @@ from bench.terms import Terms
 from bench.texts import Texts
 from bench.workloads import Ask, Task, catalog_of, classify_task
 from tests.native.conftest import MODEL
+from tools_server.bundled import bundled_dir
 from tools_server.settings import load_settings
+from tools_server.skills.catalog import Catalog
 
 WAIT_S = 30.0
 
@@ -22,6 +24,15 @@ WAIT_S = 30.0
 @pytest.fixture
 def terms() -> Terms:
     return Terms.of(load_settings({"model": MODEL, "context_tokens": 4096}), slots=4)
+
+
+def test_bundled_skills_are_measured_without_the_adapters_that_the_other_side_lacks(terms: Terms):
+    assert MODEL in Catalog([bundled_dir("skills")]).get("find_pii").adapters
+    assert not catalog_of(terms).get("find_pii").adapters
+    served_by_the_front_end = Catalog(
+        [bundled_dir("skills")], adapters_dir=Path(terms.environment()["TOOLS_SERVER_ADAPTERS_DIR"])
+    )
+    assert not served_by_the_front_end.get("find_pii").adapters
 
 
 async def test_a_front_end_answers_and_its_engine_is_gone_afterwards(terms: Terms):
