@@ -148,9 +148,8 @@ def test_the_card_is_written_into_the_skills_folder(command: Command, tmp_path: 
     (skills / "evals").mkdir(parents=True)
     for name in ("prompt.jinja", "input.schema.json", "output.schema.json", "evals/eval.toml"):
         (skills / name).write_bytes((source / name).read_bytes())
-    (skills / "skill.toml").write_text(
-        (source / "skill.toml").read_text("utf-8").replace('"classify"', '"triage"', 1), "utf-8"
-    )
+    manifest, _, _ = (source / "skill.toml").read_text("utf-8").partition("[adapters.")
+    (skills / "skill.toml").write_text(manifest.replace('"classify"', '"triage"', 1), "utf-8")
     write_lines(
         skills / "evals" / "samples.jsonl",
         json.dumps({"input": {"text": "x", "labels": LABELS}, "expected": {"label": "bug"}}),
