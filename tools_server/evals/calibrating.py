@@ -47,7 +47,10 @@ class Order:
     def skill(self) -> Skill:
         """The skill as it is served, without the calibrations that it has: its answers are the model's own."""
         # With them its digest changes too, and answers that are kept would be asked again.
-        return replace(self.adapters.served, calibrations=(), digest=self.adapters.served.prompt_digest)
+        served = self.adapters.served
+        added = served.manifest.generate.recognise  # by code, so it is no part of the prompt's digest
+        digest = sha256(json.dumps([served.prompt_digest, dict(added)]).encode()).hexdigest()
+        return replace(served, calibrations=(), digest=digest)
 
     def folder(self, root: Path) -> Path:
         """Where answers and report go below the cache folder."""

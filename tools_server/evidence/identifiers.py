@@ -9,7 +9,7 @@ from ipaddress import ip_address
 
 __all__ = ["FORMS", "identifiers"]
 
-Place = tuple[int, int]
+Span = tuple[int, int]
 """Where one stands: characters of the text, from the first up to the second."""
 
 # Each pattern begins where no word does before it, and is bounded or without choices: a text cannot make it slow.
@@ -22,16 +22,16 @@ _IBAN_COMPACT = re.compile(r"(?<!\w)[A-Za-z]{2}\d\d[A-Za-z0-9]{11,30}(?!\w)")
 _SSN = re.compile(r"(?<![\w-])(?!000|666|9)\d{3}-(?!00)\d\d-(?!0000)\d{4}(?![\w-])")
 
 
-def identifiers(form: str, text: str) -> Iterator[Place]:
+def identifiers(form: str, text: str) -> Iterator[Span]:
     """Yield where identifiers of a form (one of `FORMS`) stand in a text, in its order and apart from each other."""
     yield from FORMS[form](text)
 
 
-def _matches(pattern: re.Pattern[str], text: str) -> Iterator[Place]:
+def _matches(pattern: re.Pattern[str], text: str) -> Iterator[Span]:
     return (match.span() for match in pattern.finditer(text))
 
 
-def _addresses(text: str) -> Iterator[Place]:
+def _addresses(text: str) -> Iterator[Span]:
     """IPv4 and IPv6 addresses; of the latter not `::` or `a::b`, which program text is full of."""
     for start, end in sorted([*_matches(_IP4, text), *_matches(_IP6, text)]):
         found = text[start:end]
@@ -44,7 +44,7 @@ def _addresses(text: str) -> Iterator[Place]:
         yield start, end
 
 
-def _cards(text: str) -> Iterator[Place]:
+def _cards(text: str) -> Iterator[Span]:
     """Numbers of payment cards (ISO/IEC 7812): 13 to 19 digits whose last one checks the others, after Luhn."""
     for start, end in _matches(_CARD, text):
         digits = [int(digit) for digit in text[start:end] if digit.isdecimal()]
@@ -53,7 +53,7 @@ def _cards(text: str) -> Iterator[Place]:
             yield start, end
 
 
-def _ibans(text: str) -> Iterator[Place]:
+def _ibans(text: str) -> Iterator[Span]:
     """International bank account numbers (ISO 13616), in groups of four or without blanks.
 
     Read with its first four characters last and letters as two digits (A is 10), the remainder by 97 is 1.
@@ -69,7 +69,7 @@ def _ibans(text: str) -> Iterator[Place]:
             stop = text.rfind(" ", start, stop)  # words in capitals may follow: leave the last group out
 
 
-FORMS: Mapping[str, Callable[[str], Iterator[Place]]] = {
+FORMS: Mapping[str, Callable[[str], Iterator[Span]]] = {
     "email": lambda text: _matches(_EMAIL, text),
     "ip_address": _addresses,
     "payment_card": _cards,

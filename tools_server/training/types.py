@@ -55,7 +55,7 @@ class Hyperparameters:
     row_tokens: int = 256  # tokens of one packed row: a shared beginning and as many samples as fit
     rows: int = 8  # rows in one forward pass
     warmup: float = 0.05  # share of the steps
-    patience: int = 3  # evaluations on dev without a better loss before it ends early
+    patience: int = 3  # evaluations on dev without a better step before it ends early
     evaluations: int = 8  # on dev, over the whole run
     choose_by: ChooseBy = "loss"
     seed: int = 0
