@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,11 +13,14 @@ import typer
 from typer.testing import CliRunner, Result
 
 from tests.unit.evals.evals_fakes import BASE, LABELS, MODEL, on_a_scripted_model, write_lines
+from tools_server.bundled import bundled_dir
 from tools_server.calls.engine_gate import EngineGate
 from tools_server.calls.run_skill import SkillRunner
 from tools_server.cli import calibrate
 from tools_server.engine.scripted import ScriptedBackend, ScriptedEngine, saying
 from tools_server.errors import EvaluationImpossible, ManifestInvalid
+from tools_server.evals.calibrating import Order
+from tools_server.evals.variants import Adapters
 from tools_server.models import ModelStore
 from tools_server.settings import Settings
 from tools_server.skills.calibration import CalibrationFile
@@ -169,3 +173,16 @@ def test_a_method_that_there_is_not_is_named(command: Command, mine: str):
     done = command("classify", "--data", mine, "--method", "magic")
     assert done.exit_code == 2
     assert "'magic' is none of auto, temperature, logistic, isotonic" in done.output
+
+
+def test_answers_that_are_kept_are_not_used_once_code_adds_other_things_to_them(tmp_path: Path):
+    served = Catalog([bundled_dir("skills")]).get("find_pii")
+    generate = served.manifest.generate.model_copy(update={"recognise": {}})
+    other = replace(served, manifest=served.manifest.model_copy(update={"generate": generate}))
+    first, second, uncalibrated = (
+        Order(Adapters(skill, skill, tmp_path, MODEL, BASE), data=(), base_sha256=BASE, weights="w").skill.digest
+        for skill in (served, other, replace(served, digest="0" * 64))
+    )
+    assert served.prompt_digest == other.prompt_digest
+    assert first != second
+    assert first == uncalibrated, "what was calibrated before changes nothing"
