@@ -1,6 +1,7 @@
 """The loop on a model of two tiny layers: what it computes, how it goes on after a kill, what it says when it fails."""
 
 import itertools
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,16 +12,18 @@ from tools_server.errors import TrainingDiverged, TrainingFailed, TrainingInterr
 from tools_server.training.checkpoint import State, read
 from tools_server.training.export import from_peft
 from tools_server.training.gate import attach as attach_weights
-from tools_server.training.loop import CHECKPOINT, Trainer, plan_steps
-from tools_server.training.lora import adapter_state, attach
+from tools_server.training.loop import CHECKPOINT, Trainer, first_passes, plan_steps
+from tools_server.training.lora import Activation, adapter_state, attach, lowest_block
 from tools_server.training.objective import Objective
 from tools_server.training.packing import Row, collate, pack
+from tools_server.training.trunk import Trunk
 from tools_server.training.types import Example, Hyperparameters, Progress, Target
 
 torch: Any = pytest.importorskip("torch")
 transformers: Any = pytest.importorskip("transformers")
 
 VOCABULARY = 64
+BLOCKS = 2
 PREFIX = tuple(range(40, 52))
 HYPER = Hyperparameters(
     rank=4, learning_rate=1e-2, epochs=4, batch_samples=8, row_tokens=64, rows=2, dropout=0.2, evaluations=4
@@ -33,7 +36,7 @@ def bare() -> Any:
     config = transformers.LlamaConfig(
         hidden_size=32,
         intermediate_size=48,
-        num_hidden_layers=2,
+        num_hidden_layers=BLOCKS,
         num_attention_heads=4,
         num_key_value_heads=2,
         vocab_size=VOCABULARY,
@@ -44,7 +47,10 @@ def bare() -> Any:
 
 def tiny(hyper: Hyperparameters = HYPER) -> tuple[Any, Objective]:
     model, activation = attach(bare(), hyper)
-    return model, Objective(model, activation, activated=hyper.kind == "alora")
+    lowest = lowest_block(hyper, BLOCKS)
+    body = model.get_base_model().model
+    trunk = Trunk(body, lowest, first_passes(TRAIN, DEV, hyper)) if lowest else None
+    return model, Objective(model, activation, activated=hyper.kind == "alora", trunk=trunk)
 
 
 def sample(word: int, *, free: bool = False, invocation: int = 0) -> Example:
@@ -55,14 +61,18 @@ def sample(word: int, *, free: bool = False, invocation: int = 0) -> Example:
     return Example(prompt, len(prompt), tuple(targets), invocation)
 
 
+TRAIN = [sample(word) for word in range(25)]
+DEV = [sample(word) for word in (3, 8, 13)]
+
+
 def run(folder: Path, state: State, *, hyper: Hyperparameters = HYPER, **options: Any):
     model, objective = tiny(hyper)
     torch.manual_seed(hyper.seed)
     trainer = Trainer(
         model,
         objective,
-        train=options.pop("train", [sample(word) for word in range(25)]),
-        dev=[sample(word) for word in (3, 8, 13)],
+        train=options.pop("train", TRAIN),
+        dev=DEV,
         folder=folder,
         told=options.pop("told", lambda _: None),
         **options,
@@ -71,7 +81,7 @@ def run(folder: Path, state: State, *, hyper: Hyperparameters = HYPER, **options
 
 
 def fresh(hyper: Hyperparameters = HYPER) -> State:
-    return State("tiny", hyper, plan_steps([sample(word) for word in range(25)], hyper))
+    return State("tiny", hyper, plan_steps(TRAIN, hyper))
 
 
 def test_packed_samples_give_the_losses_and_gradients_of_samples_one_by_one():
@@ -103,13 +113,15 @@ def test_it_learns_what_the_samples_have_in_common(tmp_path: Path):
     assert told[-1].seconds_left == 0
 
 
-def test_a_run_that_was_killed_and_resumed_ends_with_the_same_weights(tmp_path: Path):
-    whole = run(tmp_path, fresh()).adapter
+@pytest.mark.parametrize("layers", [None, 1])
+def test_a_run_that_was_killed_and_resumed_ends_with_the_same_weights(tmp_path: Path, layers: int | None):
+    hyper = replace(HYPER, layers=layers)
+    whole = run(tmp_path, fresh(hyper), hyper=hyper).adapter
     (tmp_path / CHECKPOINT).unlink()
     calls = itertools.count()
     with pytest.raises(TrainingInterrupted, match="Stopped after step 6 of"):
-        run(tmp_path, fresh(), should_stop=lambda: next(calls) >= 5)
-    resumed = run(tmp_path, read(tmp_path / CHECKPOINT, "tiny")).adapter
+        run(tmp_path, fresh(hyper), hyper=hyper, should_stop=lambda: next(calls) >= 5)
+    resumed = run(tmp_path, read(tmp_path / CHECKPOINT, "tiny"), hyper=hyper).adapter
     assert whole.keys() == resumed.keys()
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
@@ -161,6 +173,45 @@ def test_a_checkpoint_of_another_run_or_a_damaged_one_is_refused(tmp_path: Path)
     (tmp_path / CHECKPOINT).write_bytes(content[: len(content) // 2])
     with pytest.raises(TrainingFailed, match="cannot be read"):
         read(tmp_path / CHECKPOINT, "tiny")
+
+
+def test_upper_blocks_alone_learn_from_kept_states_what_they_would_from_the_whole_model(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # in F32, so that no rounding hides a fault
+    hyper = replace(HYPER, layers=1, dropout=0.0)
+    model, kept = tiny(hyper)
+    names = [name for name, value in model.named_parameters() if value.requires_grad]
+    assert names
+    assert all(".layers.1." in name for name in names)
+    for name, value in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(value, std=0.5)
+    model.eval()
+    whole = Objective(model, Activation(), activated=False)
+    later = pack(TRAIN, 48, "another order")
+
+    def gradients(objective: Objective, rows: list[Row]) -> list[Any]:
+        model.zero_grad()
+        objective(collate(rows)).total.backward()
+        return [value.grad.clone() for value in model.parameters() if value.requires_grad]
+
+    calls: list[int] = []
+    lowest = model.get_base_model().model.layers[0]
+    lowest.register_forward_hook(lambda *_: calls.append(1))
+    for rows in (later[:2], later[2:], later[:2]):
+        ours = gradients(kept, rows)
+        computed = len(calls)
+        for one, other in zip(ours, gradients(whole, rows), strict=True):
+            assert torch.allclose(one, other, rtol=1e-4, atol=1e-6)
+        assert len(calls) == computed + 1
+    passes = sum(1 for _ in first_passes(TRAIN, DEV, hyper))
+    assert len(calls) <= passes + 3, "each sample went through the lower block once, besides those of the whole model"
+
+
+def test_more_layers_than_the_model_has_are_refused():
+    with pytest.raises(TrainingFailed, match=r"layers is 3; the model has 2.*\n?.*Give 1 to 2"):
+        attach(bare(), replace(HYPER, layers=3))
 
 
 def test_an_activated_adapter_changes_nothing_before_its_invocation():

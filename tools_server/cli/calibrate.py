@@ -140,6 +140,20 @@ def _show(report: "CalibrationReport", path: Path, folder: Path, *, as_json: boo
     output.note(f"{found.method}, fitted on {found.fitted:,} answers and measured on {found.checked:,} others")
     if found.after.brier >= found.before.brier:
         output.note("on those others it is no truer than the model's own confidence: more samples may help")
+    if found.new_tasks:
+        output.print_table(
+            ("left out", "answers", "right", "error before", "after", "by chance", "AUROC"),
+            [
+                (
+                    f"{each.dataset}:{each.split}",
+                    f"{each.samples:,}",
+                    *(f"{value:.3f}" for value in (each.right, each.before.ece, each.after.ece, each.by_chance)),
+                    "–" if each.after.auroc is None else f"{each.after.auroc:.3f}",
+                )
+                for each in found.new_tasks
+            ],
+            title="A map of the other sets: for new tasks",
+        )
     if threshold is not None:
         output.note(_told(threshold.target, threshold.level, threshold.confidence, threshold.kept, threshold.accuracy))
     if report.failed:

@@ -67,6 +67,15 @@ def train(
     ] = None,
     epochs: Annotated[float | None, typer.Option("--epochs", min=0.01, help="Passes over the data.")] = None,
     rank: Annotated[int | None, typer.Option("--rank", min=1, max=256, help="Rank of the adapter.")] = None,
+    layers: Annotated[
+        int | None,
+        typer.Option(
+            "--layers",
+            min=1,
+            help="Blocks that get an adapter, from the output down: fewer train faster, most of all over several "
+            "epochs. Default: all.",
+        ),
+    ] = None,
     learning_rate: Annotated[
         float | None, typer.Option("--learning-rate", min=1e-7, max=1.0, help="Peak. Default: by the model's size.")
     ] = None,
@@ -111,6 +120,7 @@ def train(
             "kind": kind,
             "epochs": epochs,
             "rank": rank,
+            "layers": layers,
             "learning_rate": learning_rate,
             "dropout": dropout,
             "batch_samples": batch_samples,

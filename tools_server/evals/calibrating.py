@@ -10,7 +10,7 @@ from typing import Any
 from tools_server.data.types import Sample
 from tools_server.engine.types import Engine
 from tools_server.errors import EvaluationImpossible
-from tools_server.evals.calibration import Fit, Graded, Wanted, calibrate, threshold_for
+from tools_server.evals.calibration import DIGITS, Fit, Graded, Wanted, calibrate, leave_out, threshold_for
 from tools_server.evals.confidence import reliability, risk_coverage
 from tools_server.evals.curves import reliability_diagram, risk_coverage_curve
 from tools_server.evals.evaluation import Plan, answer
@@ -18,10 +18,19 @@ from tools_server.evals.provenance import Provenance
 from tools_server.evals.runner import Told
 from tools_server.evals.samples import EvaluationData, metric_of
 from tools_server.evals.scoring import Data, score
+from tools_server.evals.scoring.confidence import error_by_chance
 from tools_server.evals.variants import Adapters, choose
 from tools_server.models.files import write_aside
 from tools_server.settings import Settings
-from tools_server.skills.calibration import FILE, Calibration, CalibrationFile, FittedOn, Threshold, calibration_path
+from tools_server.skills.calibration import (
+    FILE,
+    Calibration,
+    CalibrationFile,
+    FittedOn,
+    NewTask,
+    Threshold,
+    calibration_path,
+)
 from tools_server.skills.schemas import DETAIL, FULL
 from tools_server.skills.types import Skill
 
@@ -113,16 +122,29 @@ def calibrate_skill(
         weights=order.weights,
     )
     metric = metric_of(skill)
+    of_set = {sample.id: at for at, each in enumerate(order.data) for sample in _named_apart(each)}
     plan = Plan(skill, metric, data, choice, folder)
     plan.check()
     (evaluation,) = answer(plan, settings, load, timed=0, told=told)
     if metric == "accuracy":
-        graded = [_label(*pair) for pair in zip(data.samples, evaluation.answers, strict=True) if pair[1] is not None]
+        graded = [
+            _label(*pair) if pair[1] is not None else None
+            for pair in zip(data.samples, evaluation.answers, strict=True)
+        ]
     else:
         scored = score(metric, skill, data.samples, evaluation.answers)
         right = next(each for each in scored.measures if each.name == "nothing_wrong").rows[:, 0]
-        graded = [_values(*pair) for pair in zip(evaluation.answers, right, strict=True) if _rated(pair[0])]
-    fit = calibrate(graded, order.method)
+        graded = [_values(*pair) if _rated(pair[0]) else None for pair in zip(evaluation.answers, right, strict=True)]
+    rated = [each for each in graded if each is not None]
+    fit = calibrate(rated, order.method)
+    sets = [
+        [
+            each
+            for sample, each in zip(data.samples, graded, strict=True)
+            if each is not None and of_set[sample.id] == at
+        ]
+        for at in range(len(order.data))
+    ]
     adapter, provenance = choice.variants[0].adapter, Provenance.here()
     threshold: Threshold | None = None
     if order.target is not None:
@@ -150,11 +172,12 @@ def calibrate_skill(
         ),
         before=fit.before,
         after=fit.after,
+        new_tasks=_new_tasks(order, sets),
         threshold=threshold,
         made=provenance.date.date(),
         commit=provenance.commit,
     )
-    report = CalibrationReport(skill.name, calibration, fit, len(data.samples) - len(graded))
+    report = CalibrationReport(skill.name, calibration, fit, len(data.samples) - len(rated))
     report.write(folder)
     return report
 
@@ -179,14 +202,36 @@ def put_into_skill(skill: Skill, entry: Calibration) -> Path:
 
 def _together(data: Sequence[EvaluationData]) -> EvaluationData:
     """All samples, asking for every detail, in an order of chance that is always the same: halves of it are alike."""
-    samples = [
-        replace(sample, id=f"{each.name}/{sample.id}", arguments={**sample.arguments, DETAIL: FULL})
-        for each in data
-        for sample in each.samples
-    ]
+    samples = [sample for each in data for sample in _named_apart(each)]
     samples.sort(key=lambda sample: sha256(sample.id.encode()).digest())
     first = data[0]
     return replace(first, name=first.name if len(data) == 1 else SHARED, samples=samples)
+
+
+def _named_apart(data: EvaluationData) -> list[Sample]:
+    """The samples of a set, asking for every detail, with ids that no other set has."""
+    return [
+        replace(sample, id=f"{data.name}/{sample.id}", arguments={**sample.arguments, DETAIL: FULL})
+        for sample in data.samples
+    ]
+
+
+def _new_tasks(order: Order, sets: Sequence[Sequence[Graded]]) -> tuple[NewTask, ...]:
+    """How each set does under a map of the others, where there are several and each has answers."""
+    if len(sets) < 2 or not all(sets):
+        return ()
+    return tuple(
+        NewTask(
+            dataset=data.name,
+            split=data.split,
+            samples=len(left.right),
+            right=round(float(left.right.mean()), DIGITS),
+            before=left.before,
+            after=left.after,
+            by_chance=round(error_by_chance(left.confidences_after), DIGITS),
+        )
+        for data, left in zip(order.data, leave_out(sets, order.method), strict=True)
+    )
 
 
 def _task_of(sample: Sample) -> str:

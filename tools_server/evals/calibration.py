@@ -17,7 +17,18 @@ from tools_server.evals.confidence import auroc, brier, expected_calibration_err
 from tools_server.evals.extras import library
 from tools_server.skills.calibration import Figures, Threshold
 
-__all__ = ["LEAST_SAMPLES", "Fit", "Graded", "Method", "Wanted", "calibrate", "threshold_for"]
+__all__ = [
+    "DIGITS",
+    "LEAST_SAMPLES",
+    "Fit",
+    "Graded",
+    "LeftOut",
+    "Method",
+    "Wanted",
+    "calibrate",
+    "leave_out",
+    "threshold_for",
+]
 
 LEAST_SAMPLES = 100
 """Fewer say too little: half of them are left for the figures."""
@@ -87,6 +98,25 @@ class Fit:
         return _figures(self.confidences_after, self.right)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class LeftOut:
+    """Answers of one set, whose map was fitted on the other sets: which are right, and the confidences."""
+
+    right: NDArray[np.bool_]
+    confidences_before: Shares
+    confidences_after: Shares
+
+    @property
+    def before(self) -> Figures:
+        """Of the model's own confidences."""
+        return _figures(self.confidences_before, self.right)
+
+    @property
+    def after(self) -> Figures:
+        """Of the calibrated ones."""
+        return _figures(self.confidences_after, self.right)
+
+
 def calibrate(graded: Sequence[Graded], wanted: Wanted = "auto") -> Fit:
     """Fit on every other answer, check on the rest. The order should be a random one.
 
@@ -120,6 +150,23 @@ def calibrate(graded: Sequence[Graded], wanted: Wanted = "auto") -> Fit:
         confidences_before=_confidences(check, 1.0, ()),
         confidences_after=_confidences(check, temperature, knots),
     )
+
+
+def leave_out(sets: Sequence[Sequence[Graded]], wanted: Wanted = "auto") -> list[LeftOut]:
+    """Map the answers of each set by a fit on all the others: what is to be expected on a task that is new.
+
+    Half of the answers of the very sets that a map was fitted on says nothing of that. There are two sets at least;
+    the methods are those of `calibrate`.
+
+    Raises:
+        EvaluationUnavailable: scikit-learn is not installed.
+    """
+    found: list[LeftOut] = []
+    for place, own in enumerate(sets):
+        others = [each for at, graded in enumerate(sets) if at != place for each in graded]
+        temperature, knots = _fitted(others, wanted if wanted != "auto" else _chosen(others))
+        found.append(LeftOut(_right(own), _confidences(own, 1.0, ()), _confidences(own, temperature, knots)))
+    return found
 
 
 def threshold_for(confidences: Shares, right: NDArray[np.bool_], target: float, level: float = 0.95) -> Threshold:

@@ -25,6 +25,7 @@ __all__ = [
     "CalibrationFile",
     "Figures",
     "FittedOn",
+    "NewTask",
     "Threshold",
     "calibration_path",
     "calibrations_of",
@@ -64,6 +65,22 @@ class Figures(_Strict):
     brier: float = Field(ge=0, le=1)
 
 
+class NewTask(_Strict):
+    """How good confidences are on one set of samples whose map was fitted on the other sets alone.
+
+    What a task may expect that no calibration has seen. `right` is the share of right answers, and `by_chance` the
+    calibration error that so few answers show on average where every confidence is true.
+    """
+
+    dataset: str
+    split: str
+    samples: int = Field(ge=1)
+    right: float = Field(ge=0, le=1)
+    before: Figures
+    after: Figures
+    by_chance: float = Field(ge=0, le=1)
+
+
 class Threshold(_Strict):
     """A confidence below which answers are deferred, so that those kept are right as often as was asked.
 
@@ -84,6 +101,7 @@ class Calibration(_Strict):
     `temperature` divides the logits of the labels (Guo et al., ICML 2017). `knots` are points (confidence, share
     that is right), ascending in both, between which lines are drawn; empty where the temperature is all. `tasks` says
     that the samples have several sets of labels or fields: figures are a mean over such tasks, not about a caller's.
+    `new_tasks` says how one does that is none of them, where several data sets were given.
     """
 
     model: str
@@ -99,6 +117,7 @@ class Calibration(_Strict):
     data: tuple[FittedOn, ...]
     before: Figures
     after: Figures
+    new_tasks: tuple[NewTask, ...] = ()
     threshold: Threshold | None = None
     made: date
     commit: str | None = None
@@ -135,13 +154,15 @@ class Calibration(_Strict):
         return None if self.threshold is None else self.threshold.confidence
 
     def brief(self) -> dict[str, Any]:
-        """What a caller may want to know: method, samples, error before and after."""
+        """What a caller may want to know: method, samples, error before and after, and on tasks that are new."""
+        new = [each.after.ece for each in self.new_tasks]
         return {
             "method": self.method,
             "samples": self.fitted + self.checked,
             "tasks": "several" if self.tasks else "one",
             "ece_before": self.before.ece,
             "ece": self.after.ece,
+            **({"ece_new_tasks": round(sum(new) / len(new), 4)} if new else {}),
         }
 
 

@@ -6,7 +6,7 @@ weights as one that was not (on the same machine, with the same number of thread
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from tools_server.training.objective import Objective
 from tools_server.training.packing import Row, batches, collate, pack
 from tools_server.training.types import Example, Hyperparameters, Progress, Told
 
-__all__ = ["CHECKPOINT", "Clock", "Result", "Trainer", "plan_steps"]
+__all__ = ["CHECKPOINT", "Clock", "Result", "Trainer", "first_passes", "plan_steps"]
 
 CHECKPOINT = "checkpoint.pt"
 CHECKPOINT_S = 120.0
@@ -50,9 +50,14 @@ class Result:
 
 def plan_steps(examples: Sequence[Example], hyper: Hyperparameters) -> int:
     """How many steps the epochs have."""
-    rows = pack(examples, hyper.row_tokens, _seed(hyper, 0))
-    per_epoch = sum(1 for _ in batches(rows, hyper.rows, hyper.batch_samples))
-    return max(1, round(per_epoch * hyper.epochs))
+    return max(1, round(len(_plan(examples, hyper, 0)) * hyper.epochs))
+
+
+def first_passes(train: Sequence[Example], dev: Sequence[Example], hyper: Hyperparameters) -> Iterator[list[Row]]:
+    """Give the forward passes of the first epoch and of an evaluation, which hold every sample once."""
+    for step in _plan(train, hyper, 0):
+        yield from step
+    yield from _dev_passes(dev, hyper)
 
 
 class Trainer:
@@ -98,11 +103,11 @@ class Trainer:
         every = max(1, math.ceil(state.steps / hyper.evaluations))
         started = saved = self._clock()
         before, smooth = state.seconds, math.nan
-        plan = self._plan(hyper, state.epoch)
+        plan = _plan(self._train, hyper, state.epoch)
         while state.step < state.steps:
             if state.at == len(plan):
                 state.epoch, state.at = state.epoch + 1, 0
-                plan = self._plan(hyper, state.epoch)
+                plan = _plan(self._train, hyper, state.epoch)
             loss = self._step(plan[state.at], optimiser, parameters, state)
             smooth = loss if math.isnan(smooth) else SMOOTH * smooth + (1 - SMOOTH) * loss
             state.step, state.at = state.step + 1, state.at + 1
@@ -130,10 +135,6 @@ class Trainer:
             stopped_early=state.step < state.steps,
             history=state.history,
         )
-
-    def _plan(self, hyper: Hyperparameters, epoch: int) -> list[list[list[Row]]]:
-        rows = pack(self._train, hyper.row_tokens, _seed(hyper, epoch))
-        return list(batches(rows, hyper.rows, hyper.batch_samples))
 
     def _step(self, passes: list[list[Row]], optimiser: Any, parameters: list[Any], state: State) -> float:
         """Do one step over some forward passes; give the mean loss of a decision, in nats."""
@@ -180,14 +181,12 @@ class Trainer:
         self._model.eval()
         total, decisions, samples, right = 0.0, 0, 0, 0
         with self._torch.no_grad():
-            rows = pack(self._dev, hyper.row_tokens, "dev")
-            for passes in batches(rows, hyper.rows, len(self._dev)):
-                for some in passes:
-                    losses = self._objective(collate(some))
-                    total += float(losses.total)
-                    decisions += losses.decisions
-                    samples += losses.samples
-                    right += losses.right
+            for rows in _dev_passes(self._dev, hyper):
+                losses = self._objective(collate(rows))
+                total += float(losses.total)
+                decisions += losses.decisions
+                samples += losses.samples
+                right += losses.right
         return total / max(1, decisions), right / max(1, samples)
 
     def _tell(self, state: State, loss: float, per_epoch: int) -> None:
@@ -212,6 +211,17 @@ class Trainer:
         write(state, self._folder / CHECKPOINT)
 
 
+def _plan(examples: Sequence[Example], hyper: Hyperparameters, epoch: int) -> list[list[list[Row]]]:
+    """The steps of an epoch, each a list of forward passes."""
+    rows = pack(examples, hyper.row_tokens, f"{hyper.seed}-{epoch}")
+    return list(batches(rows, hyper.rows, hyper.batch_samples))
+
+
+def _dev_passes(dev: Sequence[Example], hyper: Hyperparameters) -> Iterator[list[Row]]:
+    for step in batches(pack(dev, hyper.row_tokens, "dev"), hyper.rows, len(dev)):
+        yield from step
+
+
 def _rate(hyper: Hyperparameters, step: int, steps: int) -> float:
     """Linear warm-up, then a cosine down to a twentieth of the peak."""
     peak = hyper.learning_rate or 0.0
@@ -220,7 +230,3 @@ def _rate(hyper: Hyperparameters, step: int, steps: int) -> float:
         return peak * (step + 1) / warm
     done = (step - warm) / max(1, steps - warm)
     return peak * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * done)))
-
-
-def _seed(hyper: Hyperparameters, epoch: int) -> str:
-    return f"{hyper.seed}-{epoch}"

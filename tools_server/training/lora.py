@@ -10,10 +10,11 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from tools_server.errors import TrainingFailed
 from tools_server.training.base import LINEARS, library, wrap
 from tools_server.training.types import Hyperparameters
 
-__all__ = ["ADAPTED", "Activation", "adapter_state", "attach", "load_adapter_state", "trainable"]
+__all__ = ["ADAPTED", "Activation", "adapter_state", "attach", "load_adapter_state", "lowest_block", "trainable"]
 
 ADAPTED = tuple(path.rpartition(".")[2] for path in LINEARS.values())
 """The linear layers that get an adapter; on all seven it learns as well as full training (arXiv:2106.09685, QLoRA's
@@ -59,14 +60,22 @@ class _RankDropout:
 
 
 def attach(model: Any, hyper: Hyperparameters) -> tuple[Any, Activation]:
-    """Attach a fresh adapter to all linear layers of `model`; give the wrapped model and its activation."""
+    """Attach a fresh adapter to all linear layers of the upper blocks of `model`, or of all of them.
+
+    Gives the wrapped model and its activation.
+
+    Raises:
+        TrainingFailed: the model has fewer blocks.
+    """
     peft = library("peft")
+    blocks = int(model.config.num_hidden_layers)
 
     config: Any = peft.LoraConfig(
         r=hyper.rank,
         lora_alpha=hyper.alpha or 2.0 * hyper.rank,
         lora_dropout=0.0,  # see _RankDropout
         target_modules=list(ADAPTED),
+        layers_to_transform=None if hyper.layers is None else list(range(lowest_block(hyper, blocks), blocks)),
         bias="none",
         task_type="CAUSAL_LM",
     )
@@ -78,6 +87,21 @@ def attach(model: Any, hyper: Hyperparameters) -> tuple[Any, Activation]:
         elif name.endswith("lora_A.default") and hyper.dropout:
             module.register_forward_hook(dropout.hook)
     return wrapped, activation
+
+
+def lowest_block(hyper: Hyperparameters, blocks: int) -> int:
+    """Give the index of the lowest block that gets an adapter, of so many.
+
+    Raises:
+        TrainingFailed: there are fewer than `hyper.layers` says, or it says none.
+    """
+    if hyper.layers is None:
+        return 0
+    if not 1 <= hyper.layers <= blocks:
+        raise TrainingFailed(
+            f"layers is {hyper.layers}; the model has {blocks}.", f"Give 1 to {blocks}, or leave it out for all."
+        )
+    return blocks - hyper.layers
 
 
 def trainable(model: Any) -> list[Any]:

@@ -19,11 +19,21 @@ _SPARE = 1.5
 """What backward's own temporaries and the allocator take on top of the saved activations, as measured."""
 
 
-def memory_estimate(facts: BaseFacts, *, tokens_per_batch: int, rank: int, dtype: Dtype, scored_rows: int) -> int:
+def memory_estimate(
+    facts: BaseFacts,
+    *,
+    tokens_per_batch: int,
+    rank: int,
+    dtype: Dtype,
+    scored_rows: int,
+    lowest: int = 0,
+    kept_tokens: int = 0,
+) -> int:
     """Peak resident bytes of training a LoRA on all linear layers, on the CPU, under autocast to bfloat16.
 
     `tokens_per_batch` are those of one forward pass, padding included, `scored_rows` how many of them the output layer
-    is applied to. `dtype` is that of the frozen base. Activations are kept (no checkpointing).
+    is applied to. `dtype` is that of the frozen base. Activations are kept (no checkpointing), of the blocks from
+    `lowest` on, which have adapters; where that is not the first one, so are the states of `kept_tokens` before it.
 
     Derived from what autograd keeps for each token and layer, in bfloat16 unless said otherwise: the input of each
     adapted layer, the hidden state before both norms (F32) and after them, queries, keys and values repeated to the
@@ -37,12 +47,14 @@ def memory_estimate(facts: BaseFacts, *, tokens_per_batch: int, rank: int, dtype
     query = facts.heads * facts.head_width
     saved = 2 * inputs + 2 * (4 + 2) * facts.hidden + 2 * (3 + 1) * query + 2 * 3 * facts.intermediate
     weights = _BYTES[dtype] * facts.parameters
+    blocks = facts.layers - lowest
     training = (
         weights
         + (2 * linears if dtype == "float32" else 0)
-        + _TRAINED * rank * both * facts.layers
+        + _TRAINED * rank * both * blocks
         + _LOGIT * scored_rows * facts.vocab
-        + int(_SPARE * saved * facts.layers * tokens_per_batch)
+        + int(_SPARE * saved * blocks * tokens_per_batch)
+        + (_BYTES[dtype] * facts.hidden * kept_tokens if lowest else 0)
     )
     return max(_loading(facts, dtype), _REST + training)
 

@@ -35,7 +35,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Arrays of one forward pass: `rows` × `length`; targets are flat.
+    """Arrays of one forward pass over `rows`, each of shape (number of rows, length); targets are flat.
 
     `mask[r, i, j]`: token i of row r sees token j. `active[r, i]`: an activated adapter acts there. Target k is decided
     by the hidden state at `(row[k], column[k])`; `among[k]` are its candidates, padded with -1, of which `choice[k]` is
@@ -43,6 +43,7 @@ class Batch:
     `sample[k]` numbers the sample that the target belongs to.
     """
 
+    rows: tuple[Row, ...]
     tokens: NDArray[np.int64]
     positions: NDArray[np.int64]
     mask: NDArray[np.bool_]
@@ -178,6 +179,7 @@ def collate(rows: Sequence[Row]) -> Batch:
             among[at, : len(candidates)] = candidates
             choice[at] = candidates.index(token)
     return Batch(
+        tuple(rows),
         tokens,
         positions,
         mask,

@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version as version_of
 from pathlib import Path
@@ -23,12 +23,13 @@ from tools_server.training.checkpoint import State, read
 from tools_server.training.examples import ExampleBuilder, invocation_of
 from tools_server.training.export import export_lora, from_peft
 from tools_server.training.gate import GateReport, prove
-from tools_server.training.loop import CHECKPOINT, Result, Trainer, plan_steps
-from tools_server.training.lora import attach, load_adapter_state
+from tools_server.training.loop import CHECKPOINT, Result, Trainer, first_passes, plan_steps
+from tools_server.training.lora import attach, load_adapter_state, lowest_block
 from tools_server.training.memory import memory_estimate, proof_memory_estimate
 from tools_server.training.objective import Objective
-from tools_server.training.packing import collate, pack
+from tools_server.training.packing import collate
 from tools_server.training.sources import TrainingData
+from tools_server.training.trunk import Trunk
 from tools_server.training.types import Example, Hyperparameters, Told
 from tools_server.training.versions import add_version
 
@@ -99,9 +100,16 @@ def run_training(
     fingerprint = _fingerprint(manifest.sha256, skill, data, hyper)
     folder = options.folder or settings.cache_dir / "training" / f"{skill.name}-{settings.model}-{fingerprint[:12]}"
     dtype = "bfloat16" if facts.parameters >= LARGE else "float32"
-    longest = max(row.tokens for row in pack(train, hyper.row_tokens, "0"))
+    lowest = lowest_block(hyper, facts.layers)
+    lengths = [row.tokens for rows in first_passes(train, dev, hyper) for row in rows]
     needed = memory_estimate(
-        facts, tokens_per_batch=longest * hyper.rows, rank=hyper.rank, dtype=dtype, scored_rows=hyper.batch_samples * 4
+        facts,
+        tokens_per_batch=max(lengths) * hyper.rows,
+        rank=hyper.rank,
+        dtype=dtype,
+        scored_rows=hyper.batch_samples * 4,
+        lowest=lowest,
+        kept_tokens=sum(lengths),
     )
     _check_memory(max(needed, proof_memory_estimate(facts)), hyper)
     state = _begin(folder, fingerprint, hyper, train, resume=options.resume or options.finish)
@@ -116,15 +124,16 @@ def run_training(
     said(f"loading {settings.model} ({facts.parameters / 1e6:,.0f}M parameters, {dtype})")
     base, _ = load_base(path, dtype=dtype)
     model, activation = attach(base.to(options.device), hyper)
-    objective = Objective(model, activation, activated=hyper.kind == "alora")
+    trunk = Trunk(model.get_base_model().model, lowest, first_passes(train, dev, hyper)) if lowest else None
+    objective = Objective(model, activation, activated=hyper.kind == "alora", trunk=trunk)
     if state.step == 0 and options.budget_s is not None:
-        state.steps = min(state.steps, _affordable(objective, train, hyper, options.budget_s))
+        state.steps = min(state.steps, _affordable(objective, trunk, train, hyper, options.budget_s))
     said(f"{len(train):,} examples, {len(dev):,} on dev, {state.steps} steps")
     trainer = Trainer(model, objective, train=train, dev=dev, folder=folder, told=told, should_stop=should_stop)
     result = trainer.run(state)
     load_adapter_state(model, result.adapter)
     weights = from_peft(model, invocation_tokens=invocation)
-    del base, model, objective, trainer, state
+    del base, model, objective, trainer, trunk, state
     gc.collect()  # peft's wrappers refer to each other, and the proof needs the memory
     file = folder / "adapter.gguf"
     export_lora(weights, facts, file, metadata={"name": f"{skill.name} for {settings.model}"})
@@ -198,15 +207,23 @@ def _check_memory(needed: int, hyper: Hyperparameters) -> None:
         )
 
 
-def _affordable(objective: Objective, train: Sequence[Example], hyper: Hyperparameters, budget_s: float) -> int:
+def _affordable(
+    objective: Objective, trunk: Trunk | None, train: Sequence[Example], hyper: Hyperparameters, budget_s: float
+) -> int:
     """Measure one forward and backward pass, and tell how many steps fit into the budget."""
-    rows = pack(train, hyper.row_tokens, "0")[: hyper.rows]
-    batch = collate(rows)
+    batch = collate(next(first_passes(train, (), hyper)))
+    a_step = hyper.batch_samples / batch.samples * 1.1  # a tenth for evaluations on dev
+    started = time.monotonic()
+    if trunk is not None:
+        trunk.fill(batch)
+    once = (time.monotonic() - started) * a_step
     objective(batch).total.backward()  # the first one also allocates memory
     started = time.monotonic()
     objective(batch).total.backward()
-    per_sample = (time.monotonic() - started) / batch.samples
-    return max(1, int(budget_s / (per_sample * hyper.batch_samples * 1.1)))  # a tenth for evaluations on dev
+    again = (time.monotonic() - started) * a_step
+    in_first_epoch = min(plan_steps(train, replace(hyper, epochs=1.0)), budget_s / (once + again))
+    later = (budget_s - in_first_epoch * (once + again)) / again
+    return max(1, int(in_first_epoch + later))
 
 
 def _fingerprint(base_sha256: str, skill: Skill, data: TrainingData, hyper: Hyperparameters) -> str:

@@ -46,6 +46,7 @@ class Hyperparameters:
 
     kind: Kind = "lora"
     rank: int = 16
+    layers: int | None = None  # blocks that get an adapter, from the output down; None: all of them
     alpha: float | None = None  # scale is alpha / rank; None: twice the rank
     dropout: float = 0.1  # of the low-rank activations
     learning_rate: float | None = None  # peak of a linear warm-up and cosine decay

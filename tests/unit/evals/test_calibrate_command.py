@@ -125,7 +125,7 @@ def test_a_map_that_is_no_truer_than_the_model_is_told_of(
     before: float, after: float, told: bool, capsys: pytest.CaptureFixture[str]
 ):
     found = SimpleNamespace(
-        **{"model": MODEL, "method": "logistic", "fitted": 148, "checked": 148, "threshold": None},
+        **{"model": MODEL, "method": "logistic", "fitted": 148, "checked": 148, "threshold": None, "new_tasks": ()},
         before=SimpleNamespace(ece=0.09, auroc=0.7, brier=before),
         after=SimpleNamespace(ece=0.12, auroc=0.7, brier=after),
     )
@@ -153,6 +153,14 @@ def test_several_sets_are_one_calibration_that_names_them_all(command: Command, 
     data = {each["dataset"]: each["samples"] for each in fitted["data"]}
     assert data == {"mine.jsonl": 100, "other.jsonl": 100}
     assert fitted["tasks"] is True
+    assert [(each["dataset"], each["samples"], each["right"]) for each in fitted["new_tasks"]] == [
+        ("mine.jsonl", 100, 0.6),
+        ("other.jsonl", 100, 0.6),
+    ]
+    assert all(each["after"]["ece"] < 0.1 < each["before"]["ece"] for each in fitted["new_tasks"])
+    told = command("classify", "--data", mine, "--data", str(other), "--limit", "100").stdout
+    assert "for new tasks" in told
+    assert "other.jsonl:other" in told
     assert CalibrationFile.model_validate({"calibrations": [fitted]})
 
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from tools_server.errors import EvaluationImpossible
-from tools_server.evals.calibration import THRESHOLDS, Graded, calibrate, threshold_for
+from tools_server.evals.calibration import THRESHOLDS, Graded, calibrate, leave_out, threshold_for
+from tools_server.evals.scoring.confidence import error_by_chance
 from tools_server.skills.calibration import tempered
 
 pytest.importorskip("sklearn")
@@ -78,6 +79,20 @@ def test_auto_draws_no_curve_from_a_handful_of_wrong_answers():
     for place in range(0, 590, 59):
         sure.insert(place, Graded((0.6, 0.4), 1))
     assert calibrate(sure, "auto").method == "temperature"
+
+
+def test_a_set_is_mapped_by_the_others_alone():
+    alike = [answers(600, 3.0, seed) for seed in (1, 2)]
+    odd = [Graded((0.99, 0.01), 1)] * 600
+    first, second, last = leave_out([*alike, odd], "temperature")
+    assert last.after.ece > 0.5, "a task on which the model is sure and wrong is not known from the others"
+    assert leave_out([*alike, odd[:1]], "temperature")[2].after.ece == last.after.ece, (
+        "its own answers count for nothing"
+    )
+    assert len(first.right) == len(second.right) == 600
+    both = leave_out(alike, "temperature")
+    assert all(each.after.ece < 0.07 < 0.2 < each.before.ece for each in both)
+    assert all(0.01 < error_by_chance(each.confidences_after) < 0.05 for each in both)
 
 
 def test_too_few_answers_or_only_right_ones_are_refused():

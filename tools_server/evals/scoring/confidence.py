@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from tools_server.evals.scoring.base import Data, quotient
 from tools_server.evals.statistics import Measure, Values
 
-__all__ = ["score_confidences"]
+__all__ = ["error_by_chance", "score_confidences"]
 
 BINS = 15
 """Of the expected calibration error (Guo et al., ICML 2017)."""
@@ -51,6 +51,12 @@ def score_confidences(answers: Sequence[Data], right: Sequence[bool]) -> list[Me
             for name, pair in shares.items()
         ]
     return measures
+
+
+def error_by_chance(confidences: Values) -> float:
+    """The expected calibration error that so few answers show on average where each of these confidences is true."""
+    everywhere = np.ones(len(confidences), dtype=bool)
+    return float(_error_by_chance(_binned(confidences, everywhere, everywhere).sum(axis=0)))
 
 
 def _binned(confidences: Values, there: Flags, hits: Flags) -> Values:
