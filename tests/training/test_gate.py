@@ -1,5 +1,6 @@
 """The gate: right files pass, the known wrong ones do not, and the message says what is at fault."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,13 @@ def test_both_architectures_pass_with_plain_and_activated_adapters(
     report = proved(base, random_lora(base_facts(base), invocation_tokens=invocation), tmp_path)
     assert max(report.adapter.kl_max, report.base.kl_max) < LIMIT
     assert report.effect.kl_max > 1e-2
+
+
+def test_an_adapter_of_the_upper_block_alone_passes(tiny_llama: Path, tmp_path: Path):
+    lora = random_lora(FACTS)
+    upper = {path: pair for path, pair in lora.modules.items() if ".layers.1." in path}
+    report = proved(tiny_llama, replace(lora, modules=upper), tmp_path)
+    assert report.adapter.kl_max < LIMIT < report.effect.kl_max
 
 
 def test_permuting_where_the_architecture_wants_none_is_refused(tiny_qwen2: Path, tmp_path: Path):

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tools_server.errors import TrainingDiverged, TrainingFailed, TrainingInterrupted
+from tools_server.training.body import Body
 from tools_server.training.checkpoint import State, read
 from tools_server.training.export import from_peft
 from tools_server.training.gate import attach as attach_weights
@@ -16,7 +17,6 @@ from tools_server.training.loop import CHECKPOINT, Trainer, first_passes, plan_s
 from tools_server.training.lora import Activation, adapter_state, attach, lowest_block
 from tools_server.training.objective import Objective
 from tools_server.training.packing import Row, collate, pack
-from tools_server.training.trunk import Trunk
 from tools_server.training.types import Example, Hyperparameters, Progress, Target
 
 torch: Any = pytest.importorskip("torch")
@@ -47,10 +47,8 @@ def bare() -> Any:
 
 def tiny(hyper: Hyperparameters = HYPER) -> tuple[Any, Objective]:
     model, activation = attach(bare(), hyper)
-    lowest = lowest_block(hyper, BLOCKS)
-    body = model.get_base_model().model
-    trunk = Trunk(body, lowest, first_passes(TRAIN, DEV, hyper)) if lowest else None
-    return model, Objective(model, activation, activated=hyper.kind == "alora", trunk=trunk)
+    body = Body(model, lowest_block(hyper, BLOCKS), first_passes(TRAIN, DEV, hyper))
+    return model, Objective(model, body, activation, activated=hyper.kind == "alora")
 
 
 def sample(word: int, *, free: bool = False, invocation: int = 0) -> Example:
@@ -100,6 +98,15 @@ def test_packed_samples_give_the_losses_and_gradients_of_samples_one_by_one():
     assert packed == pytest.approx(alone, rel=2e-2)  # bfloat16 inside
     for one, other in zip(ours, theirs, strict=True):
         assert torch.allclose(one, other, atol=0.05 * float(other.abs().max()) + 1e-6)
+
+
+def test_a_row_of_one_sample_is_what_transformers_makes_of_it(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # in F32
+    example = sample(5)
+    with torch.no_grad():
+        wanted = bare()(input_ids=torch.tensor([list(example.tokens)]), output_hidden_states=True).hidden_states[-1]
+        found = Body(attach(bare(), HYPER)[0])(collate([Row((example,), 0)]))
+    assert torch.allclose(found, wanted, atol=1e-5)
 
 
 def test_it_learns_what_the_samples_have_in_common(tmp_path: Path):
@@ -188,7 +195,7 @@ def test_upper_blocks_alone_learn_from_kept_states_what_they_would_from_the_whol
         if "lora_B" in name:
             torch.nn.init.normal_(value, std=0.5)
     model.eval()
-    whole = Objective(model, Activation(), activated=False)
+    whole = Objective(model, Body(model), Activation(), activated=False)
     later = pack(TRAIN, 48, "another order")
 
     def gradients(objective: Objective, rows: list[Row]) -> list[Any]:
@@ -224,7 +231,7 @@ def test_an_activated_adapter_changes_nothing_before_its_invocation():
 
     def hidden(invocation: int) -> Any:
         seen: list[Any] = []
-        handle = model.get_base_model().model.register_forward_hook(lambda *args: seen.append(args[2][0]))
+        handle = model.get_base_model().model.norm.register_forward_hook(lambda *args: seen.append(args[2]))
         with torch.no_grad():
             objective(collate(pack([sample(5, invocation=invocation)], 64, "0")))
         handle.remove()
@@ -245,7 +252,7 @@ def test_the_mask_of_an_activated_adapter_does_what_peft_does():
     weights = from_peft(model, invocation_tokens=(30,))
     example = sample(5, invocation=len(PREFIX) + 2)
     seen: list[Any] = []
-    handle = model.get_base_model().model.register_forward_hook(lambda *args: seen.append(args[2][0]))
+    handle = model.get_base_model().model.norm.register_forward_hook(lambda *args: seen.append(args[2]))
     with torch.no_grad():
         objective(collate(pack([example], 64, "0")))
     handle.remove()

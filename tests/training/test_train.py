@@ -85,12 +85,16 @@ def data_of(skill: Skill, settings: Settings, *paths: Path):
     return gather_data(skill, [parse_source(str(path)) for path in paths], [], settings, seed=0)
 
 
-async def test_samples_become_a_version_that_serves_what_was_learnt(skill: Skill, settings: Settings, tmp_path: Path):
+@pytest.mark.parametrize("layers", [None, 12])
+async def test_samples_become_a_version_that_serves_what_was_learnt(
+    skill: Skill, settings: Settings, tmp_path: Path, layers: int | None
+):
     data = data_of(skill, settings, write_samples(tmp_path / "samples.jsonl"))
     told: list[Progress] = []
     out = tmp_path / "run"
+    hyper = replace(QUICK, layers=layers)
     outcome = run_training(
-        skill, data, settings, QUICK, Options(threads=2, folder=out), told=told.append, said=lambda _: None
+        skill, data, settings, hyper, Options(threads=2, folder=out), told=told.append, said=lambda _: None
     )
     assert outcome.proof.adapter.kl_max < 1e-4 < outcome.proof.effect.kl_max
     assert told[-1].dev_loss is not None

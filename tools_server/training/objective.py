@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from tools_server.training.base import library
+from tools_server.training.body import Body
 from tools_server.training.lora import Activation
 from tools_server.training.packing import Batch
-from tools_server.training.trunk import Trunk
 
 __all__ = ["Losses", "Objective"]
 
@@ -29,18 +29,14 @@ class Losses:
 
 
 class Objective:
-    """Computes the loss of batches under one model with one adapter.
+    """Computes the loss of batches under one model with one adapter."""
 
-    `trunk` is given where the adapter sits in the upper blocks alone.
-    """
-
-    def __init__(self, model: Any, activation: Activation, *, activated: bool, trunk: Trunk | None = None) -> None:
+    def __init__(self, model: Any, body: Body, activation: Activation, *, activated: bool) -> None:
         self._torch = library("torch")
+        self._body = body
         self._activation = activation
         self._activated = activated
-        self._trunk = trunk
-        causal = model.get_base_model()
-        self._body, self._head = causal.model, causal.lm_head
+        self._head = model.get_base_model().lm_head
         self._device = next(model.parameters()).device
 
     def __call__(self, batch: Batch) -> Losses:
@@ -49,7 +45,7 @@ class Objective:
         on = self._device
         acting = torch.from_numpy(batch.active).to(on).unsqueeze(-1) if self._activated else None
         with self._activation.on(acting), torch.autocast(on.type, dtype=torch.bfloat16):
-            hidden = self._hidden(batch) if self._trunk is None else self._trunk(batch)
+            hidden = self._body(batch)
             deciding = hidden[torch.from_numpy(batch.row).to(on), torch.from_numpy(batch.column).to(on)]
             logits = self._head(deciding)
         logits = logits.float()
@@ -70,12 +66,3 @@ class Objective:
         per_sample = torch.ones(batch.samples, dtype=torch.bool, device=on)
         per_sample[torch.from_numpy(batch.sample).to(on)[~right]] = False
         return Losses(losses.sum(), len(choice), batch.samples, int(per_sample.sum()))
-
-    def _hidden(self, batch: Batch) -> Any:
-        torch, on = self._torch, self._device
-        return self._body(
-            input_ids=torch.from_numpy(batch.tokens).to(on),
-            position_ids=torch.from_numpy(batch.positions).to(on),
-            attention_mask=torch.from_numpy(batch.mask).to(on).unsqueeze(1),
-            use_cache=False,
-        ).last_hidden_state

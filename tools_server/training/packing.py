@@ -1,8 +1,8 @@
 """Rows of tokens that share one beginning: what many samples have in common is computed once.
 
 A row is a shared prefix and, behind it, the rest of each sample. Positions go on from the prefix for each of them, and
-a token sees the prefix and its own sample, so the result is that of samples trained one by one: attention with a tree
-mask, as the engine's batches have it. Instructions are often longer than texts, so this saves most of the work.
+a token sees the prefix and its own sample (`tree`), so the result is that of samples trained one by one: attention over
+a tree, as the engine's batches have it. Instructions are often longer than texts, so this saves most of the work.
 """
 
 import random
@@ -37,16 +37,15 @@ class Row:
 class Batch:
     """Arrays of one forward pass over `rows`, each of shape (number of rows, length); targets are flat.
 
-    `mask[r, i, j]`: token i of row r sees token j. `active[r, i]`: an activated adapter acts there. Target k is decided
-    by the hidden state at `(row[k], column[k])`; `among[k]` are its candidates, padded with -1, of which `choice[k]` is
-    right; where `among[k]` begins with -1 the whole vocabulary is meant, and `choice[k]` is the token itself.
-    `sample[k]` numbers the sample that the target belongs to.
+    `active[r, i]`: an activated adapter acts on token i of row r. Target k is decided by the hidden state at
+    `(row[k], column[k])`; `among[k]` are its candidates, padded with -1, of which `choice[k]` is right; where
+    `among[k]` begins with -1 the whole vocabulary is meant, and `choice[k]` is the token itself. `sample[k]` numbers
+    the sample that the target belongs to.
     """
 
     rows: tuple[Row, ...]
     tokens: NDArray[np.int64]
     positions: NDArray[np.int64]
-    mask: NDArray[np.bool_]
     active: NDArray[np.bool_]
     row: NDArray[np.int64]
     column: NDArray[np.int64]
@@ -143,8 +142,6 @@ def collate(rows: Sequence[Row]) -> Batch:
     length = max(row.tokens for row in rows)
     tokens = np.zeros((len(rows), length), dtype=np.int64)
     positions = np.zeros((len(rows), length), dtype=np.int64)
-    mask = np.zeros((len(rows), length, length), dtype=np.bool_)
-    mask[:, np.arange(length), np.arange(length)] = True
     active = np.ones((len(rows), length), dtype=np.bool_)
     found: list[tuple[int, int, tuple[int, ...] | None, int, int]] = []
     count = 0
@@ -152,7 +149,6 @@ def collate(rows: Sequence[Row]) -> Batch:
         shared = row.shared
         tokens[index, :shared] = row.examples[0].tokens[:shared]
         positions[index, :shared] = np.arange(shared)
-        mask[index, :shared, :shared] = np.tri(shared, dtype=np.bool_)
         active[index, :shared] = not any(example.invocation for example in row.examples)
         start = shared
         for example in row.examples:
@@ -160,8 +156,6 @@ def collate(rows: Sequence[Row]) -> Batch:
             end = start + len(own)
             tokens[index, start:end] = own
             positions[index, start:end] = np.arange(shared, shared + len(own))
-            mask[index, start:end, :shared] = True
-            mask[index, start:end, start:end] = np.tri(len(own), dtype=np.bool_)
             active[index, start : start + max(0, example.invocation - shared)] = False
             found += [
                 (index, start + target.position - shared - 1, target.among, target.token, count)
@@ -182,7 +176,6 @@ def collate(rows: Sequence[Row]) -> Batch:
         tuple(rows),
         tokens,
         positions,
-        mask,
         active,
         np.array([each[0] for each in found], dtype=np.int64),
         np.array([each[1] for each in found], dtype=np.int64),

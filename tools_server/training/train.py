@@ -19,6 +19,7 @@ from tools_server.settings import Settings
 from tools_server.skills.adapters import AdapterVersion, Origin
 from tools_server.skills.types import Skill
 from tools_server.training.base import base_facts, library, load_base
+from tools_server.training.body import Body
 from tools_server.training.checkpoint import State, read
 from tools_server.training.examples import ExampleBuilder, invocation_of
 from tools_server.training.export import export_lora, from_peft
@@ -29,7 +30,6 @@ from tools_server.training.memory import memory_estimate, proof_memory_estimate
 from tools_server.training.objective import Objective
 from tools_server.training.packing import collate
 from tools_server.training.sources import TrainingData
-from tools_server.training.trunk import Trunk
 from tools_server.training.types import Example, Hyperparameters, Told
 from tools_server.training.versions import add_version
 
@@ -124,16 +124,16 @@ def run_training(
     said(f"loading {settings.model} ({facts.parameters / 1e6:,.0f}M parameters, {dtype})")
     base, _ = load_base(path, dtype=dtype)
     model, activation = attach(base.to(options.device), hyper)
-    trunk = Trunk(model.get_base_model().model, lowest, first_passes(train, dev, hyper)) if lowest else None
-    objective = Objective(model, activation, activated=hyper.kind == "alora", trunk=trunk)
+    body = Body(model, lowest, first_passes(train, dev, hyper))
+    objective = Objective(model, body, activation, activated=hyper.kind == "alora")
     if state.step == 0 and options.budget_s is not None:
-        state.steps = min(state.steps, _affordable(objective, trunk, train, hyper, options.budget_s))
+        state.steps = min(state.steps, _affordable(objective, body, train, hyper, options.budget_s))
     said(f"{len(train):,} examples, {len(dev):,} on dev, {state.steps} steps")
     trainer = Trainer(model, objective, train=train, dev=dev, folder=folder, told=told, should_stop=should_stop)
     result = trainer.run(state)
     load_adapter_state(model, result.adapter)
     weights = from_peft(model, invocation_tokens=invocation)
-    del base, model, objective, trainer, trunk, state
+    del base, model, body, objective, trainer, state
     gc.collect()  # peft's wrappers refer to each other, and the proof needs the memory
     file = folder / "adapter.gguf"
     export_lora(weights, facts, file, metadata={"name": f"{skill.name} for {settings.model}"})
@@ -208,14 +208,13 @@ def _check_memory(needed: int, hyper: Hyperparameters) -> None:
 
 
 def _affordable(
-    objective: Objective, trunk: Trunk | None, train: Sequence[Example], hyper: Hyperparameters, budget_s: float
+    objective: Objective, body: Body, train: Sequence[Example], hyper: Hyperparameters, budget_s: float
 ) -> int:
     """Measure one forward and backward pass, and tell how many steps fit into the budget."""
     batch = collate(next(first_passes(train, (), hyper)))
     a_step = hyper.batch_samples / batch.samples * 1.1  # a tenth for evaluations on dev
     started = time.monotonic()
-    if trunk is not None:
-        trunk.fill(batch)
+    body.fill(batch)
     once = (time.monotonic() - started) * a_step
     objective(batch).total.backward()  # the first one also allocates memory
     started = time.monotonic()

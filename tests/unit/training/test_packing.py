@@ -1,4 +1,3 @@
-import numpy as np
 import pytest
 
 from tools_server.training.packing import batches, collate, pack
@@ -52,17 +51,14 @@ def test_every_sample_is_in_exactly_one_step():
     assert all(len(rows) <= 2 for step in steps for rows in step)
 
 
-def test_a_token_sees_the_shared_beginning_and_its_own_sample_only():
-    first, second = example((1, 2)), example((3, 4))
-    (row,) = pack([first, second], 1000, "0")
+def test_positions_go_on_from_the_shared_beginning_for_each_sample():
+    (row,) = pack([example((1, 2)), example((3, 4, 5))], 1000, "0")
     batch = collate([row])
-    (a, b) = row.examples
-    shared, end_a = row.shared, row.shared + len(a.tokens) - row.shared
-    assert batch.mask[0, shared, :shared].all()
-    assert not batch.mask[0, end_a:, shared:end_a].any()
-    assert not batch.mask[0, :shared, shared:].any()
-    assert list(batch.positions[0, end_a:]) == list(range(shared, len(b.tokens)))
-    assert np.array_equal(np.triu(batch.mask[0], 1), np.zeros_like(batch.mask[0]))
+    wanted = [*range(row.shared), *(at for each in row.examples for at in range(row.shared, len(each.tokens)))]
+    assert list(batch.positions[0]) == wanted
+    assert list(batch.tokens[0, row.shared :]) == [
+        token for each in row.examples for token in each.tokens[row.shared :]
+    ]
 
 
 def test_a_decision_is_read_where_its_last_token_before_it_stands():
@@ -75,13 +71,11 @@ def test_a_decision_is_read_where_its_last_token_before_it_stands():
     assert [int(batch.among[k, batch.choice[k]]) for k in range(4)] == [7, 8, 7, 8]
 
 
-def test_padding_decides_nothing_and_is_seen_by_nobody():
+def test_padding_decides_nothing():
     rows = [*pack([example((1,))], 99, "0"), *pack([example((2, 3, 4, 5))], 99, "0")]
     batch = collate(rows)
     short = min(row.tokens for row in rows)
     at = [row.tokens for row in rows].index(short)
-    assert not batch.mask[at, :short, short:].any()
-    assert batch.mask[at, short:, short:].diagonal().all()
     assert max(batch.column[batch.row == at]) < short
 
 
