@@ -19,7 +19,7 @@ EXTRAS     := .venv/extras.txt
 ARGS       ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-train model try test test-native test-train test-clients test-large test-windows lint format check bench bench-server bench-neighbour bench-injections bench-claims docs build clean
+.PHONY: help setup setup-train model try test test-native test-train test-clients test-large test-windows lint format check bench bench-server bench-neighbour bench-injections bench-claims bench-training docs build clean
 
 help:  ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -133,6 +133,9 @@ bench-injections: setup  ## measure what injected instructions do to labels and 
 
 bench-claims: setup  ## measure how often what `verify` reports of prose is right (no model; ARGS="--write docs/verifying.md")
 	$(BIN)/python -m bench.claims $(ARGS)
+
+bench-training: $(EXTRAS)  ## measure how fast adapters train (ARGS="--model … --write docs/training.md")
+	$(BIN)/python -m bench.training $(ARGS)
 
 docs: setup  ## regenerate docs/errors.md, docs/settings.md and docs/cli.md
 	$(BIN)/python docs/generate.py

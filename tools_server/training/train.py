@@ -105,6 +105,7 @@ def run_training(
     needed = memory_estimate(
         facts,
         tokens_per_batch=max(lengths) * hyper.rows,
+        longest=max(len(example.tokens) for example in [*train, *dev]),
         rank=hyper.rank,
         dtype=dtype,
         scored_rows=hyper.batch_samples * 4,

@@ -17,7 +17,7 @@ __all__ = ["Tree", "attend_to"]
 
 NAME = "tools_server_tree"
 
-SHORT = 128
+SHORT = 384
 """Tokens up to which a piece's scores are written out: the fused kernel takes twice the time for so few on a CPU."""
 
 
