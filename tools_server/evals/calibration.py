@@ -20,9 +20,9 @@ from tools_server.skills.calibration import Figures, Threshold
 __all__ = [
     "DIGITS",
     "LEAST_SAMPLES",
+    "Checked",
     "Fit",
     "Graded",
-    "LeftOut",
     "Method",
     "Wanted",
     "calibrate",
@@ -76,13 +76,9 @@ class Graded:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Fit:
-    """A fitted map, and how it does on the other half: `confidences` before and after, and which answers are right."""
+class Checked:
+    """How a map does on answers that it was not fitted on: which are right, and `confidences` before and after."""
 
-    method: Method
-    temperature: float
-    knots: tuple[tuple[float, float], ...]
-    fitted: int
     right: NDArray[np.bool_]
     confidences_before: Shares
     confidences_after: Shares
@@ -99,22 +95,13 @@ class Fit:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class LeftOut:
-    """Answers of one set, whose map was fitted on the other sets: which are right, and the confidences."""
+class Fit(Checked):
+    """A fitted map, and how it does on the other half."""
 
-    right: NDArray[np.bool_]
-    confidences_before: Shares
-    confidences_after: Shares
-
-    @property
-    def before(self) -> Figures:
-        """Of the model's own confidences."""
-        return _figures(self.confidences_before, self.right)
-
-    @property
-    def after(self) -> Figures:
-        """Of the calibrated ones."""
-        return _figures(self.confidences_after, self.right)
+    method: Method
+    temperature: float
+    knots: tuple[tuple[float, float], ...]
+    fitted: int
 
 
 def calibrate(graded: Sequence[Graded], wanted: Wanted = "auto") -> Fit:
@@ -152,7 +139,7 @@ def calibrate(graded: Sequence[Graded], wanted: Wanted = "auto") -> Fit:
     )
 
 
-def leave_out(sets: Sequence[Sequence[Graded]], wanted: Wanted = "auto") -> list[LeftOut]:
+def leave_out(sets: Sequence[Sequence[Graded]], wanted: Wanted = "auto") -> list[Checked]:
     """Map the answers of each set by a fit on all the others: what is to be expected on a task that is new.
 
     Half of the answers of the very sets that a map was fitted on says nothing of that. There are two sets at least;
@@ -161,11 +148,11 @@ def leave_out(sets: Sequence[Sequence[Graded]], wanted: Wanted = "auto") -> list
     Raises:
         EvaluationUnavailable: scikit-learn is not installed.
     """
-    found: list[LeftOut] = []
+    found: list[Checked] = []
     for place, own in enumerate(sets):
         others = [each for at, graded in enumerate(sets) if at != place for each in graded]
         temperature, knots = _fitted(others, wanted if wanted != "auto" else _chosen(others))
-        found.append(LeftOut(_right(own), _confidences(own, 1.0, ()), _confidences(own, temperature, knots)))
+        found.append(Checked(_right(own), _confidences(own, 1.0, ()), _confidences(own, temperature, knots)))
     return found
 
 
