@@ -21,7 +21,7 @@ from tools_server.cli import output
 from tools_server.errors import ToolsServerError
 from tools_server.models import ModelStore
 from tools_server.settings import load_settings
-from tools_server.training.base import BaseFacts, library, load_base
+from tools_server.training.base import BaseFacts, base_facts, library, load_base
 from tools_server.training.body import Body
 from tools_server.training.lora import Activation, attach, lowest_block
 from tools_server.training.objective import Objective
@@ -31,8 +31,6 @@ from tools_server.training.types import Example, Hyperparameters, Target
 __all__ = ["SHAPES", "Shape", "Timed", "samples", "table"]
 
 TITLE = "training speed"
-LARGE = 500_000_000
-
 ALONE = 8
 """Samples in a forward pass where they are not packed."""
 
@@ -133,9 +131,7 @@ def training(
 def _measure(weights: Path, layers: int, rank: int, rounds: int) -> tuple[list[Timed], BaseFacts]:
     torch = library("torch")
     torch.set_num_threads(1)
-    base, facts = load_base(weights, dtype="float32")
-    if facts.parameters >= LARGE:
-        base = base.to(torch.bfloat16)  # as training holds it
+    base, facts = load_base(weights, dtype=base_facts(weights).dtype)
     found: list[Timed] = []
     for blocks, ways in ((None, WAYS), (layers, FEWER)):
         hyper = Hyperparameters(rank=rank, layers=blocks)

@@ -122,7 +122,6 @@ def calibrate_skill(
         weights=order.weights,
     )
     metric = metric_of(skill)
-    of_set = {sample.id: at for at, each in enumerate(order.data) for sample in _named_apart(each)}
     plan = Plan(skill, metric, data, choice, folder)
     plan.check()
     (evaluation,) = answer(plan, settings, load, timed=0, told=told)
@@ -137,14 +136,6 @@ def calibrate_skill(
         graded = [_values(*pair) if _rated(pair[0]) else None for pair in zip(evaluation.answers, right, strict=True)]
     rated = [each for each in graded if each is not None]
     fit = calibrate(rated, order.method)
-    sets = [
-        [
-            each
-            for sample, each in zip(data.samples, graded, strict=True)
-            if each is not None and of_set[sample.id] == at
-        ]
-        for at in range(len(order.data))
-    ]
     adapter, provenance = choice.variants[0].adapter, Provenance.here()
     threshold: Threshold | None = None
     if order.target is not None:
@@ -172,7 +163,7 @@ def calibrate_skill(
         ),
         before=fit.before,
         after=fit.after,
-        new_tasks=_new_tasks(order, sets),
+        new_tasks=_new_tasks(order, data.samples, graded),
         threshold=threshold,
         made=provenance.date.date(),
         commit=provenance.commit,
@@ -216,8 +207,10 @@ def _named_apart(data: EvaluationData) -> list[Sample]:
     ]
 
 
-def _new_tasks(order: Order, sets: Sequence[Sequence[Graded]]) -> tuple[NewTask, ...]:
+def _new_tasks(order: Order, samples: Sequence[Sample], graded: Sequence[Graded | None]) -> tuple[NewTask, ...]:
     """How each set does under a map of the others, where there are several and each has answers."""
+    of = {sample.id: each for sample, each in zip(samples, graded, strict=True) if each is not None}
+    sets = [[of[sample.id] for sample in _named_apart(data) if sample.id in of] for data in order.data]
     if len(sets) < 2 or not all(sets):
         return ()
     return tuple(

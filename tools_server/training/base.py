@@ -23,6 +23,9 @@ Dtype = Literal["float32", "bfloat16"]
 SUPPORTED = ("llama", "qwen2")
 """Architectures, by their names in GGUF."""
 
+LARGE = 500_000_000
+"""Parameters from which on a base is trained in bfloat16: 1.5B in F32 take more memory than a laptop has."""
+
 LINEARS: Mapping[str, str] = {
     "attn_q": "self_attn.q_proj",
     "attn_k": "self_attn.k_proj",
@@ -51,6 +54,11 @@ class BaseFacts:
     intermediate: int
     vocab: int
     parameters: int
+
+    @property
+    def dtype(self) -> Dtype:
+        """In what the base is held while an adapter is trained on it."""
+        return "bfloat16" if self.parameters >= LARGE else "float32"
 
     def linear(self, name: str) -> tuple[int, int]:
         """Inputs and outputs of a linear layer, by its name in `LINEARS`."""

@@ -39,7 +39,7 @@ class Body:
         self._decoder = causal.model
         self._device = next(causal.parameters()).device
         self._lowest = lowest
-        self._passes = list(passes)
+        self._passes = list(passes) if lowest else []
         self._pass_of = {
             example.tokens: index for index, rows in enumerate(self._passes) for row in rows for example in row.examples
         }
@@ -47,11 +47,8 @@ class Body:
 
     def __call__(self, batch: Batch) -> Any:
         """Give the last hidden states of a batch, (rows, length, width)."""
-        if self._lowest:
-            self.fill(batch)
-            hidden = self._laid_out(batch)
-        else:
-            hidden = self._embedded(batch)
+        self.fill(batch)
+        hidden = self._laid_out(batch) if self._lowest else self._embedded(batch)
         return self._decoder.norm(self._run(hidden, batch, range(self._lowest, len(self._decoder.layers))))
 
     def fill(self, batch: Batch) -> None:

@@ -35,9 +35,6 @@ from tools_server.training.versions import add_version
 
 __all__ = ["Options", "Outcome", "run_training"]
 
-LARGE = 500_000_000
-"""Parameters from which on the base is held in bfloat16: a 1.5B model in F32 takes more memory than a laptop has."""
-
 PROOF_PROMPTS = 4
 """Prompts that the exported file is held against torch with: some of dev."""
 
@@ -99,7 +96,6 @@ def run_training(
     train, dev, prompts, invocation = _examples(skill, data, (path, settings.model), hyper, said)
     fingerprint = _fingerprint(manifest.sha256, skill, data, hyper)
     folder = options.folder or settings.cache_dir / "training" / f"{skill.name}-{settings.model}-{fingerprint[:12]}"
-    dtype = "bfloat16" if facts.parameters >= LARGE else "float32"
     lowest = lowest_block(hyper, facts.layers)
     lengths = [row.tokens for rows in first_passes(train, dev, hyper) for row in rows]
     needed = memory_estimate(
@@ -107,7 +103,7 @@ def run_training(
         tokens_per_batch=max(lengths) * hyper.rows,
         longest=max(len(example.tokens) for example in [*train, *dev]),
         rank=hyper.rank,
-        dtype=dtype,
+        dtype=facts.dtype,
         scored_rows=hyper.batch_samples * 4,
         lowest=lowest,
         kept_tokens=sum(lengths),
@@ -122,8 +118,8 @@ def run_training(
         state.steps = state.step
     torch.set_num_threads(options.threads)
     torch.manual_seed(hyper.seed)
-    said(f"loading {settings.model} ({facts.parameters / 1e6:,.0f}M parameters, {dtype})")
-    base, _ = load_base(path, dtype=dtype)
+    said(f"loading {settings.model} ({facts.parameters / 1e6:,.0f}M parameters, {facts.dtype})")
+    base, _ = load_base(path, dtype=facts.dtype)
     model, activation = attach(base.to(options.device), hyper)
     body = Body(model, lowest, first_passes(train, dev, hyper))
     objective = Objective(model, body, activation, activated=hyper.kind == "alora")
