@@ -42,7 +42,7 @@ class AnswerLog:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._known: dict[tuple[str, ...], Answered] = {}
-        self._seconds: dict[str, float] = {}
+        self._timed: dict[str, tuple[int, float]] = {}  # by variant: batched calls, and the seconds that they took
         self._read()
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open("a", encoding="utf-8")
@@ -65,15 +65,19 @@ class AnswerLog:
         self._known[key] = answered
         self._append(dict(zip(("variant", "pass", "sample", "arguments"), key, strict=True)) | asdict(answered))
 
-    def add_seconds(self, variant: str, seconds: float) -> None:
-        """Note how long a run of batched calls took, so that a throughput can be told after a resumption as well."""
-        row = {"variant": variant, "batched_seconds": round(seconds, 3)}
+    def add_time(self, variant: str, calls: int, seconds: float) -> None:
+        """Note how long a run took for its batched calls, so that throughput can be told after a resumption as well."""
+        row = {"variant": variant, "batched_calls": calls, "batched_seconds": round(seconds, 3)}
         self._append(row)
         self._take(row)
 
-    def seconds(self, variant: str) -> float:
-        """How long all batched calls of a variant took together."""
-        return self._seconds.get(variant, 0.0)
+    def calls_per_second(self, variant: str) -> float | None:
+        """Throughput of a variant's batched calls; None when none were timed.
+
+        Of a run that was killed it has the answers, but not how long they took: those calls are left out.
+        """
+        calls, seconds = self._timed.get(variant, (0, 0.0))
+        return calls / seconds if calls and seconds else None
 
     def _append(self, row: Mapping[str, Any]) -> None:
         self._file.write(json.dumps(row, ensure_ascii=False) + "\n")
@@ -95,7 +99,9 @@ class AnswerLog:
 
     def _take(self, row: Mapping[str, Any]) -> None:
         if "batched_seconds" in row:
-            self._seconds[row["variant"]] = self.seconds(row["variant"]) + float(row["batched_seconds"])
+            calls, seconds = self._timed.get(row["variant"], (0, 0.0))
+            timed = calls + int(row["batched_calls"]), seconds + float(row["batched_seconds"])
+            self._timed[row["variant"]] = timed
             return
         key = (row["variant"], row["pass"], row["sample"], row["arguments"])
         answered = Answered(row["data"], row["error"], Usage(**row["usage"]), float(row["seconds"]))

@@ -121,12 +121,12 @@ async def evaluate(
         await _answer(runner, skill, samples[0])  # to load what a first call loads; not counted
     for sample in untimed:
         await ask(sample, "alone")
-    started = time.monotonic()
+    before, started = done, time.monotonic()
     try:
         await gather([partial(ask, sample, "batched") for sample in waiting], limit)
     finally:
-        if waiting:
-            log.add_seconds(variant.key, time.monotonic() - started)
+        if done > before:
+            log.add_time(variant.key, done - before, time.monotonic() - started)
     return of_answers(variant.name, variant.key, samples, log, adapter=variant.adapter, timed=alone)
 
 
@@ -152,7 +152,6 @@ def of_answers(
     answered = [found for sample in samples if (found := log.get(key, "batched", sample)) is not None]
     assert len(answered) == len(samples)
     alone = [found for sample in timed if (found := log.get(key, "alone", sample)) is not None]
-    seconds = log.seconds(key)
     return Evaluation(
         name=name,
         adapter=adapter,
@@ -160,7 +159,7 @@ def of_answers(
         errors=dict(Counter(each.error for each in answered if each.error)),
         usage=sum((each.usage for each in answered), Usage()),
         latencies=[each.seconds for each in alone if each.error is None],
-        calls_per_second=len(answered) / seconds if seconds else None,
+        calls_per_second=log.calls_per_second(key),
     )
 
 

@@ -93,6 +93,19 @@ async def test_a_cut_file_goes_on_with_what_is_missing(tmp_path: Path):
     assert len([line for line in lines(path) if "data" in line]) == 12
 
 
+async def test_the_answers_of_a_run_that_was_killed_do_not_count_as_fast(tmp_path: Path):
+    path = tmp_path / "a.jsonl"
+    await run(path, timed=0)
+    killed = [line for line in path.read_text("utf-8").splitlines() if "batched_seconds" not in line]
+    path.write_text("\n".join(killed) + "\n", "utf-8")
+    assert (await run(path, timed=0)).calls_per_second is None
+    path.write_text("\n".join(killed[:-2]) + "\n", "utf-8")
+    again = await run(path, timed=0)
+    time = next(line for line in lines(path) if "batched_seconds" in line)
+    assert time["batched_calls"] == 2
+    assert again.calls_per_second == pytest.approx(2 / float(str(time["batched_seconds"])), rel=0.1)
+
+
 async def test_a_line_that_is_no_answer_is_left_out(tmp_path: Path):
     path = tmp_path / "a.jsonl"
     await run(path, timed=0)
