@@ -16,6 +16,7 @@ from tools_server.training.base import library
 from tools_server.training.checkpoint import State, write
 from tools_server.training.lora import adapter_state, load_adapter_state, trainable
 from tools_server.training.objective import Objective
+from tools_server.training.pace import Pace
 from tools_server.training.packing import Row, batches, collate, pack
 from tools_server.training.types import Example, Hyperparameters, Progress, Told
 
@@ -101,6 +102,7 @@ class Trainer:
             optimiser.load_state_dict(state.optimiser)
             self._torch.set_rng_state(state.random)
         every = max(1, math.ceil(state.steps / hyper.evaluations))
+        pace = Pace(state.steps, every)
         started = saved = self._clock()
         before, smooth = state.seconds, math.nan
         plan = _plan(self._train, hyper, state.epoch)
@@ -108,13 +110,17 @@ class Trainer:
             if state.at == len(plan):
                 state.epoch, state.at = state.epoch + 1, 0
                 plan = _plan(self._train, hyper, state.epoch)
+            began, tokens = self._clock(), state.tokens
             loss = self._step(plan[state.at], optimiser, parameters, state)
+            pace.add_step(self._clock() - began, state.tokens - tokens)
             smooth = loss if math.isnan(smooth) else SMOOTH * smooth + (1 - SMOOTH) * loss
             state.step, state.at = state.step + 1, state.at + 1
             state.seconds = before + self._clock() - started
             if state.step % every == 0 or state.step == state.steps:
+                began = self._clock()
                 self._evaluate(state)
-            self._tell(state, smooth, len(plan))
+                pace.add_evaluation(self._clock() - began)
+            self._tell(state, smooth, len(plan), pace)
             early, asked = state.worse >= hyper.patience, self._should_stop()
             if early or asked or state.step == state.steps or self._clock() - saved >= CHECKPOINT_S:
                 self._save(state, optimiser)
@@ -189,7 +195,7 @@ class Trainer:
                 right += losses.right
         return total / max(1, decisions), right / max(1, samples)
 
-    def _tell(self, state: State, loss: float, per_epoch: int) -> None:
+    def _tell(self, state: State, loss: float, per_epoch: int, pace: Pace) -> None:
         last = state.history[-1] if state.history else {}
         self._told(
             Progress(
@@ -197,8 +203,8 @@ class Trainer:
                 steps=state.steps,
                 epoch=state.epoch + state.at / per_epoch,
                 loss=loss,
-                tokens_per_s=state.tokens / max(state.seconds, 1e-9),
-                seconds_left=state.seconds / state.step * (state.steps - state.step),
+                tokens_per_s=pace.tokens_per_s,
+                seconds_left=pace.seconds_left(state.step),
                 dev_loss=last.get("dev_loss"),
                 dev_accuracy=last.get("dev_accuracy"),
             )
