@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from tests.native.lora import make_adapter
+from tools_server.engine import llama_vocabulary
 from tools_server.engine.backend import Batch, Logits, join_pieces
 from tools_server.engine.chat import plain_chat
 from tools_server.engine.llama import LlamaBackend, LlamaEngine
@@ -397,6 +398,24 @@ async def test_llama_cpp_writes_nothing_to_stdout_or_stderr(
     await engine.generate(GenerationRequest(await ask(engine, "x"), 2))
     await engine.aclose()
     assert capfd.readouterr() == ("", "")
+
+
+def test_under_a_library_with_amx_the_weights_stay_as_they_lie_and_say_the_same(
+    weights: Path, sha256: str, backend: LlamaBackend, monkeypatch: pytest.MonkeyPatch
+):
+    """Its kernels act on nothing but weights that were rearranged for them, as do others, which are sound."""
+    monkeypatch.setattr(llama_vocabulary, "built_with_amx", lambda: True)
+    plain = LlamaBackend(weights, model_id="m", sha256=sha256, context_tokens=256, max_sequences=1, batch_tokens=64)
+    batch = Batch()
+    tokens = plain.tokenize("The capital of France is the city of", special=False)
+    for position, token in enumerate(tokens):
+        batch.add(token, position, (0,), output=position == len(tokens) - 1)
+    try:
+        ours, theirs = (each.decode(batch)[0].copy() for each in (plain, backend))
+    finally:
+        plain.close()
+    assert ours.argmax() == theirs.argmax()
+    np.testing.assert_allclose(ours, theirs, atol=1.0)
 
 
 async def test_under_pressure_every_score_is_what_it_is_alone(

@@ -114,7 +114,11 @@ def check_llama() -> tuple[Check, int]:
     except (ImportError, OSError, RuntimeError) as error:  # a build for another machine, or a missing shared library
         return Check("llama.cpp", "failed", f"cannot be loaded: {error}", "Install tools-server again."), 1
     info: str = llama.system_info()
-    return Check("llama.cpp", "ok", " ".join(re.findall(r"(\w+) = 1\b", info)) or info.strip()), physical_cores()
+    parts = re.findall(r"(\w+) = 1\b", info)
+    found = " ".join(parts) or info.strip()
+    if "AMX_INT8" in parts:
+        found += " (AMX is left alone: compilers get it wrong)"
+    return Check("llama.cpp", "ok", found), physical_cores()
 
 
 def check_model(application: App, deep: bool) -> Check:

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import llguidance.llamacpp
 
-from tools_server.engine.llama_library import llama, native_log
+from tools_server.engine.llama_library import built_with_amx, llama, native_log
 from tools_server.errors import DecodeFailed, ModelLoadFailed
 
 __all__ = ["LlamaVocabulary"]
@@ -26,6 +26,7 @@ class LlamaVocabulary:
         llama.llama_backend_init()
         params = llama.llama_model_default_params()
         params.vocab_only = vocabulary_only
+        params.use_extra_bufts = not built_with_amx()
         self._model: Any = llama.llama_model_load_from_file(os.fsencode(path), params)
         if not self._model:
             raise ModelLoadFailed(

@@ -106,6 +106,15 @@ def test_llama_cpp_that_cannot_be_loaded_is_a_finding_and_no_crash(monkeypatch: 
     assert check.todo
 
 
+@pytest.mark.parametrize("amx", [0, 1])
+def test_that_amx_is_not_used_is_said_where_it_is_there(monkeypatch: pytest.MonkeyPatch, amx: int):
+    library = SimpleNamespace(system_info=lambda: f"CPU : AVX512 = 1 | AMX_INT8 = {amx} | REPACK = 1 | ")
+    monkeypatch.setattr(doctor, "importlib", SimpleNamespace(import_module=lambda _: library))
+    check, _ = check_llama()
+    assert check.state == "ok"
+    assert ("AMX is left alone" in check.found) == bool(amx)
+
+
 def test_more_threads_than_cores_is_a_warning():
     check = check_threads(Settings(threads=8), cores=2)
     assert check.state == "warning"
