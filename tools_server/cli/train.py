@@ -34,6 +34,8 @@ Examples:
   tools-server train classify --data my-tickets.csv --budget 30m
 
   tools-server train classify --data my-tickets.csv --budget 30m --resume
+
+  tools-server train extract --from shipped --data my-invoices.jsonl
 """
 
 app = typer.Typer(add_completion=False)
@@ -85,6 +87,14 @@ def train(
     batch_samples: Annotated[int | None, typer.Option("--batch", min=1, help="Samples in one step.")] = None,
     rows: Annotated[int | None, typer.Option("--rows", min=1, help="Packed rows in one forward pass.")] = None,
     row_tokens: Annotated[int | None, typer.Option("--row-tokens", min=32, help="Tokens of a packed row.")] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="VERSION",
+            help="Go on from an adapter with further samples: `shipped`, or a version. The new one has its shape.",
+        ),
+    ] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="The same seed gives the same adapter.")] = None,
     threads: Annotated[int, typer.Option("--threads", min=1, help="CPU threads.")] = 1,
     device: Annotated[str, typer.Option("--device", help="cpu or cuda.")] = "cpu",
@@ -107,6 +117,13 @@ def train(
     seconds = parse_budget(budget) if budget is not None else None
     if kind not in (None, "lora", "alora"):
         raise TrainingFailed(f"--kind {kind!r} is unknown.", "Use lora or alora.")
+    if start is not None and (
+        given := [name for name, one in (("kind", kind), ("rank", rank), ("layers", layers)) if one]
+    ):
+        raise TrainingFailed(
+            f"--{given[0]} cannot be given with --from: the new adapter has the shape of the one that it goes on from.",
+            f"Leave out --{given[0]}, or train anew without --from.",
+        )
     # torch takes seconds to import, which the other commands need not pay.
     from tools_server.training.plan import read_plan  # noqa: PLC0415
     from tools_server.training.sources import gather_data, parse_source  # noqa: PLC0415
@@ -140,7 +157,7 @@ def train(
         settings,
         seed=hyper.seed,
     )
-    options = Options(threads, device, seconds, resume, finish, out)
+    options = Options(threads, device, seconds, resume, finish, start, out)
     with _interruptible() as asked, _progress() as told:
         outcome = run_training(
             skill, found, settings, hyper, options, told=told, said=output.note, should_stop=lambda: bool(asked)

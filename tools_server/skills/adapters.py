@@ -78,7 +78,8 @@ class DataUse(_Strict):
 class Origin(_Strict):
     """What only whoever made an adapter knows about it.
 
-    `prompt_digest` is the `Skill.prompt_digest` that it was trained for, None when that is unknown. `recipe` holds the
+    `prompt_digest` is the `Skill.prompt_digest` that it was trained for, None when that is unknown. `start` is the hash
+    of the adapter that its training went on from, whose data `data` then lists too. `recipe` holds the
     hyper-parameters, `scores` what training measured, `tools` versions of what it was trained with.
     """
 
@@ -88,6 +89,7 @@ class Origin(_Strict):
     created: datetime
     scale: float = Field(default=1.0, gt=0, le=16)
     prompt_digest: Sha256 | None = None
+    start: Sha256 | None = None
     seed: int | None = None
     data: tuple[DataUse, ...] = ()
     recipe: Mapping[str, Any] = Field(default_factory=dict)

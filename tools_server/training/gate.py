@@ -23,6 +23,7 @@ from tools_server.engine.types import Adapter
 from tools_server.errors import ConversionFailed
 from tools_server.training.base import library, load_base, wrap
 from tools_server.training.export import LoraWeights, widen
+from tools_server.training.lora import load_weights
 
 if TYPE_CHECKING:
     from tools_server.engine.llama import LlamaBackend
@@ -132,7 +133,7 @@ def attach(model: Any, lora: LoraWeights) -> Any:
     Raises:
         TrainingUnavailable: the extra `train` is not installed.
     """
-    torch, peft = library("torch"), library("peft")
+    peft = library("peft")
     config = peft.LoraConfig(
         r=lora.rank,
         lora_alpha=lora.alpha,
@@ -141,11 +142,7 @@ def attach(model: Any, lora: LoraWeights) -> Any:
         alora_invocation_tokens=list(lora.invocation_tokens) or None,
     )
     attached = wrap(model, config)
-    with torch.no_grad():
-        for path, (first, second) in lora.modules.items():
-            module = attached.base_model.model.get_submodule(path)
-            module.lora_A["default"].weight.copy_(torch.from_numpy(first))
-            module.lora_B["default"].weight.copy_(torch.from_numpy(second))
+    load_weights(attached, lora)
     return attached.eval()
 
 

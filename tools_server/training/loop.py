@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tools_server.errors import TrainingDiverged, TrainingInterrupted
+from tools_server.errors import TrainingDiverged, TrainingFailed, TrainingInterrupted
 from tools_server.training.base import library
 from tools_server.training.checkpoint import State, write
 from tools_server.training.lora import adapter_state, load_adapter_state, trainable
@@ -62,7 +62,10 @@ def first_passes(train: Sequence[Example], dev: Sequence[Example], hyper: Hyperp
 
 
 class Trainer:
-    """Trains the adapter of one model. `folder` gets the checkpoints."""
+    """Trains the adapter of one model. `folder` gets the checkpoints.
+
+    With `begun` the adapter was trained before: it is measured on dev first, and no step counts that is not better.
+    """
 
     def __init__(
         self,
@@ -73,6 +76,7 @@ class Trainer:
         dev: Sequence[Example],
         folder: Path,
         told: Told,
+        begun: bool = False,
         should_stop: Callable[[], bool] = lambda: False,
         clock: Clock = time.monotonic,
     ) -> None:
@@ -83,6 +87,7 @@ class Trainer:
         self._dev = dev
         self._folder = folder
         self._told = told
+        self._begun = begun
         self._should_stop = should_stop
         self._clock = clock
 
@@ -91,6 +96,7 @@ class Trainer:
 
         Raises:
             TrainingDiverged: the loss is not a number any more; the last checkpoint is kept.
+            TrainingFailed: no step was better on dev than the adapter that training went on from.
         """
         hyper = state.hyper
         parameters = trainable(self._model)
@@ -105,6 +111,8 @@ class Trainer:
         pace = Pace(state.steps, every)
         started = saved = self._clock()
         before, smooth = state.seconds, math.nan
+        if self._begun and not state.history:
+            self._evaluate(state)
         plan = _plan(self._train, hyper, state.epoch)
         while state.step < state.steps:
             if state.at == len(plan):
@@ -131,6 +139,12 @@ class Trainer:
                 raise TrainingInterrupted(
                     f"Stopped after step {state.step} of {state.steps}.", "Add --resume to the same command to go on."
                 )
+        if self._begun and state.best_step == 0:
+            raise TrainingFailed(
+                f"None of {state.step} steps was better on dev than the adapter that training went on from "
+                f"(loss {state.best_loss:.4f}).",
+                "Give more samples or other ones, or a lower --learning-rate.",
+            )
         return Result(
             adapter=state.best if state.best is not None else adapter_state(self._model),
             steps=state.step,

@@ -12,9 +12,19 @@ from typing import Any
 
 from tools_server.errors import TrainingFailed
 from tools_server.training.base import LINEARS, library, wrap
+from tools_server.training.export import LoraWeights
 from tools_server.training.types import Hyperparameters
 
-__all__ = ["ADAPTED", "Activation", "adapter_state", "attach", "load_adapter_state", "lowest_block", "trainable"]
+__all__ = [
+    "ADAPTED",
+    "Activation",
+    "adapter_state",
+    "attach",
+    "load_adapter_state",
+    "load_weights",
+    "lowest_block",
+    "trainable",
+]
 
 ADAPTED = tuple(path.rpartition(".")[2] for path in LINEARS.values())
 """The linear layers that get an adapter; on all seven it learns as well as full training (arXiv:2106.09685, QLoRA's
@@ -119,3 +129,13 @@ def load_adapter_state(model: Any, state: Mapping[str, Any]) -> None:
     named = dict(model.named_parameters())
     for name, value in state.items():
         named[name].data.copy_(value)
+
+
+def load_weights(model: Any, weights: LoraWeights) -> None:
+    """Put the matrices of a LoRA into the adapter that peft has attached, which has its shape."""
+    torch = library("torch")
+    with torch.no_grad():
+        for path, (first, second) in weights.modules.items():
+            module = model.base_model.model.get_submodule(path)
+            module.lora_A["default"].weight.copy_(torch.from_numpy(first))
+            module.lora_B["default"].weight.copy_(torch.from_numpy(second))

@@ -39,11 +39,15 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class TrainingData:
-    """Samples to learn from and samples to choose by, and where they are from."""
+    """Samples to learn from and samples to choose by, and where they are from.
+
+    `held_back` says that those to choose by were taken from those to learn from.
+    """
 
     train: tuple[Sample, ...]
     dev: tuple[Sample, ...]
     uses: tuple[DataUse, ...]
+    held_back: bool = False
 
     @property
     def sha256(self) -> str:
@@ -99,7 +103,7 @@ def gather_data(
                 f"{', …' if len(missing) > 5 else ''}.",
                 "Add samples of them, or take them out of output.schema.json.",
             )
-    return TrainingData(tuple(learnt), tuple(chosen_by), tuple(uses))
+    return TrainingData(tuple(learnt), tuple(chosen_by), tuple(uses), held_back=not dev)
 
 
 def _read(skill: Skill, sources: Sequence[Source], settings: Settings, seed: int) -> tuple[list[Sample], list[DataUse]]:

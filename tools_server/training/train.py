@@ -25,11 +25,12 @@ from tools_server.training.examples import ExampleBuilder, invocation_of
 from tools_server.training.export import export_lora, from_peft
 from tools_server.training.gate import GateReport, prove
 from tools_server.training.loop import CHECKPOINT, Result, Trainer, first_passes, plan_steps
-from tools_server.training.lora import attach, load_adapter_state, lowest_block
+from tools_server.training.lora import attach, load_adapter_state, load_weights, lowest_block
 from tools_server.training.memory import memory_estimate, proof_memory_estimate
 from tools_server.training.objective import Objective
 from tools_server.training.packing import collate
 from tools_server.training.sources import TrainingData
+from tools_server.training.start import Start, read_start
 from tools_server.training.types import Example, Hyperparameters, Told
 from tools_server.training.versions import add_version
 
@@ -47,13 +48,14 @@ TOOLS = ("torch", "transformers", "peft", "gguf", "llama-cpp-python", "tools-ser
 @dataclass(frozen=True, slots=True)
 class Options:
     """How to run: not what is learnt. `budget_s` shortens the run to what fits into that many seconds; `finish` ends
-    an interrupted one with the best step that it had."""
+    an interrupted one with the best step that it had. An adapter to `start` from gives the new one its shape."""
 
     threads: int = 1
     device: str = "cpu"
     budget_s: float | None = None
     resume: bool = False
     finish: bool = False
+    start: str | None = None  # the adapter to go on from: `shipped`, or a version; None: a fresh one
     folder: Path | None = None  # of checkpoints; None: one in the cache folder, named by what is trained
 
 
@@ -92,9 +94,14 @@ def run_training(
     store = ModelStore.from_settings(settings)
     manifest, path = store.manifest(settings.model), store.path(settings.model)
     facts = base_facts(path)
-    hyper = hyper.resolved(facts.parameters)
+    start = None
+    if options.start is not None:
+        start = read_start(skill, data, settings, options.start, facts, base_sha256=manifest.sha256)
+        if start.uses is None:
+            said(f"nothing is recorded of what {start.name} was trained on: the new version lists its own data alone")
+    hyper = (hyper if start is None else start.shape(hyper)).resolved(facts.parameters)
     train, dev, prompts, invocation = _examples(skill, data, (path, settings.model), hyper, said)
-    fingerprint = _fingerprint(manifest.sha256, skill, data, hyper)
+    fingerprint = _fingerprint(manifest.sha256, skill, data, hyper, start)
     folder = options.folder or settings.cache_dir / "training" / f"{skill.name}-{settings.model}-{fingerprint[:12]}"
     lowest = lowest_block(hyper, facts.layers)
     lengths = [row.tokens for rows in first_passes(train, dev, hyper) for row in rows]
@@ -121,12 +128,23 @@ def run_training(
     said(f"loading {settings.model} ({facts.parameters / 1e6:,.0f}M parameters, {facts.dtype})")
     base, _ = load_base(path, dtype=facts.dtype)
     model, activation = attach(base.to(options.device), hyper)
+    if start is not None:
+        load_weights(model, start.weights)
     body = Body(model, lowest, first_passes(train, dev, hyper))
     objective = Objective(model, body, activation, activated=hyper.kind == "alora")
     if state.step == 0 and options.budget_s is not None:
         state.steps = min(state.steps, _affordable(objective, body, train, hyper, options.budget_s))
     said(f"{len(train):,} examples, {len(dev):,} on dev, {state.steps} steps")
-    trainer = Trainer(model, objective, train=train, dev=dev, folder=folder, told=told, should_stop=should_stop)
+    trainer = Trainer(
+        model,
+        objective,
+        train=train,
+        dev=dev,
+        folder=folder,
+        told=told,
+        begun=start is not None,
+        should_stop=should_stop,
+    )
     result = trainer.run(state)
     load_adapter_state(model, result.adapter)
     weights = from_peft(model, invocation_tokens=invocation)
@@ -135,7 +153,8 @@ def run_training(
     file = folder / "adapter.gguf"
     export_lora(weights, facts, file, metadata={"name": f"{skill.name} for {settings.model}"})
     proof = prove(path, weights, file, prompts, scratch=folder, told=said)
-    origin = _origin(skill, data, hyper, result, proof, base_model=settings.model, base_sha256=manifest.sha256)
+    base_of = {"base_model": settings.model, "base_sha256": manifest.sha256}
+    origin = _origin(skill, data, hyper, result, proof, start=start, **base_of)
     version = add_version(settings.adapters_dir, skill.name, settings.model, file, origin)
     for done in (file, folder / CHECKPOINT):  # by name: the folder may be the user's own, with other things in it
         done.unlink(missing_ok=True)
@@ -222,8 +241,12 @@ def _affordable(
     return max(1, int(in_first_epoch + later))
 
 
-def _fingerprint(base_sha256: str, skill: Skill, data: TrainingData, hyper: Hyperparameters) -> str:
+def _fingerprint(
+    base_sha256: str, skill: Skill, data: TrainingData, hyper: Hyperparameters, start: Start | None
+) -> str:
     what: list[Any] = [base_sha256, skill.prompt_digest, data.sha256, len(data.dev), asdict(hyper)]
+    if start is not None:
+        what.append(start.sha256)
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
 
 
@@ -234,6 +257,7 @@ def _origin(
     result: Result,
     proof: GateReport,
     *,
+    start: Start | None,
     base_model: str,
     base_sha256: str,
 ) -> Origin:
@@ -245,7 +269,8 @@ def _origin(
         created=datetime.now(UTC),
         prompt_digest=skill.prompt_digest,
         seed=hyper.seed,
-        data=data.uses,
+        start=None if start is None else start.sha256,
+        data=data.uses if start is None else start.all_uses(data.uses),
         recipe={
             **{key: value for key, value in asdict(hyper).items() if value is not None},
             "steps": result.steps,
