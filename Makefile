@@ -19,7 +19,7 @@ EXTRAS     := .venv/extras.txt
 ARGS       ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-train model try test test-native test-train test-clients test-large test-windows lint format check bench bench-server bench-neighbour bench-injections bench-claims bench-training docs build clean
+.PHONY: help setup setup-train model try test test-native test-train test-clients test-large test-windows lint format check bench bench-server bench-neighbour bench-injections bench-claims bench-training bench-rearranged docs build clean
 
 help:  ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -136,6 +136,9 @@ bench-claims: setup  ## measure how often what `verify` reports of prose is righ
 
 bench-training: $(EXTRAS)  ## measure how fast adapters train (ARGS="--model … --write docs/training.md")
 	$(BIN)/python -m bench.training $(ARGS)
+
+bench-rearranged: setup  ## measure what rearranging weights at load brings (ARGS="--model …")
+	$(BIN)/python -m bench.rearranged $(ARGS)
 
 docs: setup  ## regenerate docs/errors.md, docs/settings.md and docs/cli.md
 	$(BIN)/python docs/generate.py
