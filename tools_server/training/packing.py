@@ -19,6 +19,10 @@ __all__ = ["Batch", "Row", "batches", "collate", "pack"]
 LEAST_SHARED = 8
 """Tokens that samples must have in common to be packed into one row."""
 
+NEARLY = 0.8
+"""Share of the group's common beginning that a sample must have to join it. All samples of a skill begin with its
+instructions: without this, one of another schema would leave a group nothing but these, and all that follow, too."""
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -72,11 +76,14 @@ def pack(examples: Sequence[Example], row_tokens: int, seed: str) -> list[Row]:
 
 
 def _groups(examples: Sequence[Example]) -> list[list[Example]]:
+    """Cut examples into groups that share their beginning, each with what it has most in common with."""
     groups: list[list[Example]] = []
-    common = 0
-    for example in examples:
+    common = 0  # tokens that the last group begins with; of a single example, all of its prompt
+    for at, example in enumerate(examples):
         with_last = _common(groups[-1][0], example, common) if groups else 0
-        if groups and with_last >= max(LEAST_SHARED, common // 2):
+        with_next = _common(example, examples[at + 1], example.prompt - 1) if at + 1 < len(examples) else 0
+        given_up = max(with_next, common if groups and len(groups[-1]) > 1 else 0)
+        if with_last >= max(LEAST_SHARED, NEARLY * given_up):
             groups[-1].append(example)
             common = with_last
         else:

@@ -101,10 +101,10 @@ def run_training(
             said(f"nothing is recorded of what {start.name} was trained on: the new version lists its own data alone")
     hyper = (hyper if start is None else start.shape(hyper)).resolved(facts.parameters)
     train, dev, prompts, invocation = _examples(skill, data, (path, settings.model), hyper, said)
-    fingerprint = _fingerprint(manifest.sha256, skill, data, hyper, start)
+    lengths = [row.tokens for rows in first_passes(train, dev, hyper) for row in rows]
+    fingerprint = _fingerprint(manifest.sha256, skill, data, hyper, start, lengths=lengths)
     folder = options.folder or settings.cache_dir / "training" / f"{skill.name}-{settings.model}-{fingerprint[:12]}"
     lowest = lowest_block(hyper, facts.layers)
-    lengths = [row.tokens for rows in first_passes(train, dev, hyper) for row in rows]
     needed = memory_estimate(
         facts,
         tokens_per_batch=max(lengths) * hyper.rows,
@@ -134,7 +134,7 @@ def run_training(
     objective = Objective(model, body, activation, activated=hyper.kind == "alora")
     if state.step == 0 and options.budget_s is not None:
         state.steps = min(state.steps, _affordable(objective, body, train, hyper, options.budget_s))
-    said(f"{len(train):,} examples, {len(dev):,} on dev, {state.steps} steps")
+    said(f"{_size(train, hyper)}, {len(dev):,} on dev, {state.steps} steps")
     trainer = Trainer(
         model,
         objective,
@@ -180,6 +180,12 @@ def _examples(
     finally:
         vocabulary.close()
     return train, dev, [example.tokens for example in dev[:PROOF_PROMPTS]], invocation
+
+
+def _size(train: Sequence[Example], hyper: Hyperparameters) -> str:
+    tokens = sum(len(example.tokens) for example in train)
+    packed = sum(row.tokens for rows in first_passes(train, (), hyper) for row in rows)
+    return f"{len(train):,} examples ({tokens:,} tokens, packed into {packed:,})"
 
 
 def _check_refused(refused: Sequence[SamplesInvalid], total: int, said: Callable[[str], None]) -> None:
@@ -242,9 +248,16 @@ def _affordable(
 
 
 def _fingerprint(
-    base_sha256: str, skill: Skill, data: TrainingData, hyper: Hyperparameters, start: Start | None
+    base_sha256: str,
+    skill: Skill,
+    data: TrainingData,
+    hyper: Hyperparameters,
+    start: Start | None,
+    *,
+    lengths: Sequence[int],
 ) -> str:
-    what: list[Any] = [base_sha256, skill.prompt_digest, data.sha256, len(data.dev), asdict(hyper)]
+    """Hash all that decides what a run does, the `lengths` of its packed rows included: a checkpoint counts these."""
+    what: list[Any] = [base_sha256, skill.prompt_digest, data.sha256, len(data.dev), asdict(hyper), lengths]
     if start is not None:
         what.append(start.sha256)
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()

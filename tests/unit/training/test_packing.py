@@ -32,6 +32,19 @@ def test_samples_of_different_beginnings_never_share_a_row():
         assert row.shared in (len(SHARED), len(other))
 
 
+def test_samples_of_different_schemas_share_their_schema_and_not_the_instructions_alone():
+    schemas = [(*SHARED, *range(base, base + 15)) for base in (200, 300, 400)]
+    runs = [some(8, shared=schemas[0]), some(1, shared=schemas[1]), some(8, shared=schemas[2])]
+    rows = pack([each for run in runs for each in run], row_tokens=1000, seed="0")
+    assert sorted((len(row.examples), row.shared) for row in rows) == [(1, 0), (8, 35), (8, 35)]
+
+
+def test_samples_of_a_fixed_task_stay_together_though_some_of_their_texts_begin_alike():
+    alike = [example((1, 2, own)) for own in range(10, 14)]
+    (row,) = pack([*some(4), *alike, *some(4)], row_tokens=1000, seed="0")
+    assert (len(row.examples), row.shared) == (12, len(SHARED))
+
+
 def test_a_sample_longer_than_a_row_has_one_of_its_own():
     long = example(tuple(range(300, 400)))
     rows = pack([*some(4), long], row_tokens=50, seed="0")
