@@ -12,6 +12,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 from rich.text import Text
 
 from tools_server.cli import output
+from tools_server.data.mappings import SampleMapping
 from tools_server.data.pull import Told
 from tools_server.data.pull import pull as pull_files
 from tools_server.data.reading import data_folder, is_here, load
@@ -102,7 +103,7 @@ def show(
     """
     settings = _settings(data_dir, config)
     recipe, folder = Recipes.from_settings(settings).get(name), data_folder(settings)
-    details = {**_facts(recipe, folder), "samples": [each.model_dump(mode="json") for each in recipe.samples]}
+    details = {**_facts(recipe, folder), "samples": [_mapping(each, whole=as_json) for each in recipe.samples]}
     if split is not None:
         wanted = skill or next(iter(recipe.skills), "")
         samples = load(recipe, split, wanted, folder=folder)[:limit]
@@ -203,6 +204,14 @@ def _facts(recipe: Recipe, folder: Path) -> dict[str, Any]:
             for split, pin in recipe.files.items()
         },
     }
+
+
+def _mapping(mapping: SampleMapping, *, whole: bool) -> dict[str, Any]:
+    """A mapping as data; for people to read, of many texts and slots their number alone."""
+    facts = mapping.model_dump(mode="json", exclude_none=not whole)
+    if not whole and "templates" in facts:
+        facts["templates"] |= {name: len(facts["templates"][name]) for name in ("texts", "slots")}
+    return facts
 
 
 def _shown(sample: Sample) -> dict[str, Any]:

@@ -4,20 +4,27 @@ Every mapping serves one skill on some splits. What is drawn at random is drawn 
 name and the split, so that it is the same each time.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 __all__ = [
+    "SLOT",
     "EntityMapping",
     "LabelMapping",
     "LabelSampling",
     "RecordLabelMapping",
     "SampleMapping",
     "SchemaMapping",
+    "Slot",
     "SummaryMapping",
+    "Templates",
 ]
+
+SLOT = re.compile(r"\{([^{}]+)\}")
+"""A slot of a template."""
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Name = Annotated[str, Field(min_length=1, max_length=100)]
@@ -106,14 +113,54 @@ class SchemaMapping(_Mapping):
     descriptions: Share = 1.0
 
 
+class Slot(_Section):
+    """What a slot of a template is filled with.
+
+    That is the values that records have of the skill's type `type`, those that match the regular expression `like` as a
+    whole, and `values`, in which `#` stands for any digit and `?` for any capital letter.
+    """
+
+    type: Name
+    like: str = ".+"
+    values: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+
+
+class Templates(_Section):
+    """Sentences with slots in braces: `"{person} lives in {location}."`
+
+    A slot is one of `slots` or a type of the skill's. Each text is filled `each` times, in a share `lower` of them in
+    small letters.
+    """
+
+    texts: Annotated[tuple[str, ...], Field(min_length=1)]
+    slots: Mapping[str, Slot] = Field(default_factory=dict)
+    each: int = Field(4, ge=1, le=100)
+    lower: Share = 0.0
+
+
 class EntityMapping(_Mapping):
     """Records with `entities`, a list of `{"type", "value", "start"}`.
 
-    `types` maps the data set's types to the skill's; entities of other types are left out.
+    `types` maps the data set's types to the skill's; entities of other types are left out. `templates` are further
+    sentences, filled with values that the records have.
     """
 
     kind: Literal["entities"]
     types: Annotated[Mapping[str, Name], Field(min_length=1)]
+    templates: Templates | None = None
+
+    @model_validator(mode="after")
+    def _slots_are_known(self) -> "EntityMapping":
+        if self.templates is None:
+            return self
+        kinds = set(self.types.values())
+        if strange := next((name for name, slot in self.templates.slots.items() if slot.type not in kinds), None):
+            raise ValueError(f"templates.slots.{strange}.type is none of `types`: {', '.join(sorted(kinds))}")
+        for number, text in enumerate(self.templates.texts, 1):
+            for name in SLOT.findall(text):
+                if name not in kinds and name not in self.templates.slots:
+                    raise ValueError(f"templates.texts: text {number} has the slot {{{name}}}, which nothing fills")
+        return self
 
 
 class SummaryMapping(_Mapping):

@@ -6,6 +6,7 @@ from typing import Any, cast
 
 from tools_server.data.mappings import EntityMapping, SchemaMapping, SummaryMapping
 from tools_server.data.records import Group, Source, canonical, chunks, grouped
+from tools_server.data.templates import fill_templates
 from tools_server.errors import DataInvalid
 
 __all__ = ["entity_groups", "schema_groups", "summary_groups"]
@@ -75,9 +76,11 @@ def entity_groups(mapping: EntityMapping, source: Source) -> list[Group]:
     """Make samples of records with entities; the wanted ones come in the order in which they begin in the text.
 
     Raises:
-        DataInvalid: a field is missing.
+        DataInvalid: a field is missing, or a template has a slot that nothing fills.
     """
-    records = source.rng.sample(source.records, len(source.records)) if mapping.vary else source.records
+    records = [*source.records, *fill_templates(mapping, source)]
+    if mapping.vary:
+        records = source.rng.sample(records, len(records))
     samples: Group = []
     for record in records:
         found = sorted(record.items("entities"), key=lambda each: each.get("start", 0))

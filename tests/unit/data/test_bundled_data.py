@@ -33,7 +33,7 @@ def test_real_records_become_calls_that_their_skill_takes(name: str, skill: str,
     check, wanted = ArgumentCheck(), ExpectedCheck(found)
     by_split = {split: read(recipe, split, skill) for split in splits}
     for split, samples in by_split.items():
-        assert len(samples) == recipe.files[split].records
+        assert sum("/template-" not in sample.id for sample in samples) == recipe.files[split].records
         assert len({sample.id for sample in samples}) == len(samples)
         for sample in samples[:: max(1, len(samples) // 100)]:
             check.check(found, sample.arguments)
@@ -41,9 +41,9 @@ def test_real_records_become_calls_that_their_skill_takes(name: str, skill: str,
     check_disjoint(by_split)
 
 
-def test_the_entities_of_personal_data_stand_in_their_text(catalog: Catalog):
-    samples = read(RECIPES.get("presidio_pii"), "dev", "find_pii")
-    for sample in samples:
+@pytest.mark.parametrize("split", ["train", "dev"])
+def test_the_entities_of_personal_data_stand_in_their_text(split: str):
+    for sample in read(RECIPES.get("presidio_pii"), split, "find_pii"):
         place = 0
         for entity in sample.expected["entities"]:
             place = sample.arguments["text"].index(entity["value"], place) + 1

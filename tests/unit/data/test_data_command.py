@@ -88,6 +88,14 @@ def test_a_set_that_is_not_there_is_told_so(run: Run):
     assert isinstance(run("show", "banking77", "--split", "dev").exception, DataNotFound)
 
 
+def test_show_counts_the_templates_of_a_recipe_and_gives_them_whole_as_json(run: Run):
+    told = run("show", "presidio_pii").stdout
+    assert "texts: 1" in told
+    assert "{person}" not in told
+    (learnt, _) = json.loads(run("show", "presidio_pii", "--json").stdout)["samples"]
+    assert "{person} <{e-mail}>" in learnt["templates"]["texts"]
+
+
 def test_a_file_of_ones_own_is_checked_and_counted(run: Run, tmp_path: Path):
     mine = tmp_path / "mine.jsonl"
     row = {"text": "Hello", "expected": {"label": "bug"}}

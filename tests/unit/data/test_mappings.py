@@ -1,9 +1,11 @@
 """Mappings: what becomes of a record, and what is drawn by chance keeps its promises."""
 
 import random
+import re
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from tests.unit.data.data_fakes import LABELS, label_rows
 from tools_server.data.label_samples import FORMS, NONE_NAMES, label_groups, record_label_groups
@@ -258,6 +260,60 @@ def test_entities_that_are_no_objects_are_refused():
     mapping = EntityMapping(kind="entities", skill="find_pii", splits=("dev",), types={"person": "person"})
     with pytest.raises(DataInvalid, match=r"x.jsonl:1: entities\[0\]: is no object"):
         entity_groups(mapping, source([{"entities": ["Ann"]}]))
+
+
+def filled(rows: list[dict[str, Any]], **templates: Any) -> Group:
+    types = {"person": "person", "city": "location", "licence": "licence"}
+    values = {"kind": "entities", "skill": "find_pii", "splits": ["train"], "types": types, "templates": templates}
+    return flat(entity_groups(EntityMapping.model_validate(values), source(rows)))[len(rows) :]
+
+
+PEOPLE = [
+    {"entities": [{"type": "person", "value": name}, {"type": "city", "value": "Oslo"}]} for name in ("Ann Lee", "Bo")
+]
+
+
+def test_templates_are_filled_with_values_of_the_records():
+    samples = filled(PEOPLE, texts=["From {person} to {person}, {location}"], each=20)
+    assert len({sample.id for sample in samples}) == 20
+    texts = {sample.arguments["text"] for sample in samples}
+    assert texts == {f"From {one} to {two}, Oslo" for one in ("Ann Lee", "Bo") for two in ("Ann Lee", "Bo")}
+    for sample in samples:
+        entities = sample.expected["entities"]
+        assert [each["type"] for each in entities] == ["person", "person", "location"]
+        assert sample.arguments["text"] == "From {} to {}, {}".format(*(each["value"] for each in entities))
+
+
+def test_a_slot_takes_the_values_that_are_like_it_and_those_listed_for_it():
+    slots = {
+        "first name": {"type": "person", "like": r"\S+"},
+        "licence": {"type": "licence", "values": ["?-##"]},
+    }
+    samples = filled(PEOPLE, texts=["{first name}: {licence}"], slots=slots, each=20)
+    licences = {sample.arguments["text"].removeprefix("Bo: ") for sample in samples}
+    assert len(licences) > 5
+    assert all(re.fullmatch(r"[A-Z]-\d\d", each) for each in licences)
+    assert samples[0].expected["entities"][1]["type"] == "licence"
+
+
+def test_a_text_without_a_slot_comes_once_and_has_no_entities():
+    (sample,) = filled(PEOPLE, texts=["Nobody is here."], each=9)
+    assert sample.expected == {"entities": []}
+
+
+def test_a_share_of_filled_templates_is_in_small_letters_with_its_values():
+    (sample,) = filled(PEOPLE[:1], texts=["By {person}"], each=1, lower=1.0)
+    assert sample.arguments["text"] == "by ann lee"
+    assert sample.expected["entities"] == [{"type": "person", "value": "ann lee"}]
+
+
+def test_a_slot_that_nothing_fills_is_refused():
+    with pytest.raises(ValidationError, match=r"text 1 has the slot \{town\}, which nothing fills"):
+        filled(PEOPLE, texts=["In {town}"])
+    with pytest.raises(ValidationError, match=r"templates.slots.town.type is none of `types`"):
+        filled(PEOPLE, texts=["In {town}"], slots={"town": {"type": "town"}})
+    with pytest.raises(DataInvalid, match=r"tiny: templates.texts: text 2: no record has a value for \{licence\}"):
+        filled(PEOPLE, texts=["{person}", "{licence}"])
 
 
 def test_a_summary_has_its_focus_its_length_and_the_other_good_ones():
