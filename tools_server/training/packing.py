@@ -14,10 +14,14 @@ from numpy.typing import NDArray
 
 from tools_server.training.types import Example
 
-__all__ = ["Batch", "Row", "batches", "collate", "pack"]
+__all__ = ["Batch", "Row", "batches", "collate", "pack", "padded"]
 
 LEAST_SHARED = 8
 """Tokens that samples must have in common to be packed into one row."""
+
+STEP = 64
+"""Tokens in which a forward pass grows. torch compiles and keeps code for each length that it multiplies (oneDNN, most of
+all for AMX): with any length at all a run took gigabytes for it."""
 
 NEARLY = 0.8
 """Share of the group's common beginning that a sample must have to join it. All samples of a skill begin with its
@@ -144,9 +148,14 @@ def _by_length(rows: Sequence[Row], per_batch: int) -> list[list[Row]]:
     return [ordered[at : at + per_batch] for at in range(0, len(ordered), per_batch)]
 
 
+def padded(length: int) -> int:
+    """Give the length of a forward pass that has room for so many tokens a row."""
+    return -(-length // STEP) * STEP
+
+
 def collate(rows: Sequence[Row]) -> Batch:
-    """Lay rows out as arrays, padded on the right; padding sees itself only and decides nothing."""
-    length = max(row.tokens for row in rows)
+    """Lay rows out as arrays, padded on the right to a multiple of `STEP`; padding sees nobody and decides nothing."""
+    length = padded(max(row.tokens for row in rows))
     tokens = np.zeros((len(rows), length), dtype=np.int64)
     positions = np.zeros((len(rows), length), dtype=np.int64)
     active = np.ones((len(rows), length), dtype=np.bool_)

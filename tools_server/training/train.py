@@ -28,7 +28,7 @@ from tools_server.training.loop import CHECKPOINT, Result, Trainer, first_passes
 from tools_server.training.lora import attach, load_adapter_state, load_weights, lowest_block
 from tools_server.training.memory import memory_estimate, proof_memory_estimate
 from tools_server.training.objective import Objective
-from tools_server.training.packing import collate
+from tools_server.training.packing import collate, padded
 from tools_server.training.sources import TrainingData
 from tools_server.training.start import Start, read_start
 from tools_server.training.types import Example, Hyperparameters, Told
@@ -107,7 +107,7 @@ def run_training(
     lowest = lowest_block(hyper, facts.layers)
     needed = memory_estimate(
         facts,
-        tokens_per_batch=max(lengths) * hyper.rows,
+        tokens_per_batch=padded(max(lengths)) * hyper.rows,
         longest=max(len(example.tokens) for example in [*train, *dev]),
         rank=hyper.rank,
         dtype=facts.dtype,

@@ -68,8 +68,8 @@ def test_positions_go_on_from_the_shared_beginning_for_each_sample():
     (row,) = pack([example((1, 2)), example((3, 4, 5))], 1000, "0")
     batch = collate([row])
     wanted = [*range(row.shared), *(at for each in row.examples for at in range(row.shared, len(each.tokens)))]
-    assert list(batch.positions[0]) == wanted
-    assert list(batch.tokens[0, row.shared :]) == [
+    assert list(batch.positions[0, : row.tokens]) == wanted
+    assert list(batch.tokens[0, row.shared : row.tokens]) == [
         token for each in row.examples for token in each.tokens[row.shared :]
     ]
 
@@ -90,6 +90,11 @@ def test_padding_decides_nothing():
     short = min(row.tokens for row in rows)
     at = [row.tokens for row in rows].index(short)
     assert max(batch.column[batch.row == at]) < short
+
+
+def test_forward_passes_come_in_few_lengths():
+    lengths = {collate(pack(some(count), 1000, "0")).tokens.shape[1] for count in range(2, 40)}
+    assert lengths == {64, 128}
 
 
 @pytest.mark.parametrize("prefix", [SHARED, ()])
