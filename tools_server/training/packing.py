@@ -20,8 +20,8 @@ LEAST_SHARED = 8
 """Tokens that samples must have in common to be packed into one row."""
 
 STEP = 64
-"""Tokens in which a forward pass grows. torch compiles and keeps code for each length that it multiplies (oneDNN, most of
-all for AMX): with any length at all a run took gigabytes for it."""
+"""Tokens in which a forward pass grows. torch compiles and keeps code for each length that it multiplies (oneDNN, most
+of all for AMX): with any length at all a run took gigabytes for it."""
 
 NEARLY = 0.8
 """Share of the group's common beginning that a sample must have to join it. All samples of a skill begin with its
