@@ -91,7 +91,7 @@ class CalibrationReport:
             target=threshold.target if threshold else None,
             threshold=found.least,
         )
-        write_aside(folder / FILE, _json(CalibrationFile(calibrations=(found,))))
+        write_aside(folder / FILE, CalibrationFile(calibrations=(found,)).as_json())
         write_aside(folder / "reliability.svg", reliability_diagram(title, bins))
         write_aside(folder / "coverage.svg", curve)
 
@@ -176,7 +176,7 @@ def calibrate_skill(
 def put_own(root: Path, skill: str, file: CalibrationFile, entry: Calibration) -> Path:
     """Put a calibration among those that were fitted here, whose file is given; a running server takes it up."""
     path = calibration_path(root, skill)
-    write_aside(path, _json(file.with_entry(entry)))
+    write_aside(path, file.with_entry(entry).as_json())
     return path
 
 
@@ -187,7 +187,7 @@ def put_into_skill(skill: Skill, entry: Calibration) -> Path:
         OSError: the folder cannot be written, as that of an installed package.
     """
     path = skill.folder / FILE
-    write_aside(path, _json(CalibrationFile(calibrations=skill.calibrations).with_entry(entry)))
+    write_aside(path, CalibrationFile(calibrations=skill.calibrations).with_entry(entry).as_json())
     return path
 
 
@@ -259,8 +259,3 @@ def _label(sample: Sample, given: Data) -> Graded:
     names = list(scores)
     wanted: Any = sample.expected["label"]
     return Graded(tuple(scores.values()), names.index(wanted) if wanted in scores else None)
-
-
-def _json(file: CalibrationFile) -> str:
-    content = file.model_dump(mode="json", exclude_defaults=False)
-    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"

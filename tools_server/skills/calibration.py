@@ -8,6 +8,7 @@ without any package for fitting; `evals.calibration` makes them.
 """
 
 import bisect
+import json
 import math
 from collections.abc import Sequence
 from datetime import date
@@ -175,6 +176,16 @@ class CalibrationFile(_Strict):
         """The same with an entry, in the place of the one for the same model, adapter and prompt."""
         others = [each for each in self.calibrations if each.key != entry.key]
         return CalibrationFile(calibrations=tuple(sorted((*others, entry), key=lambda each: str(each.key))))
+
+    def without(self, adapter_sha256: Sha256) -> "CalibrationFile":
+        """The same without the entries of an adapter."""
+        return CalibrationFile(
+            calibrations=tuple(each for each in self.calibrations if each.adapter_sha256 != adapter_sha256)
+        )
+
+    def as_json(self) -> str:
+        """Give the file's content."""
+        return json.dumps(self.model_dump(mode="json"), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def tempered(probabilities: Sequence[Share], temperature: float) -> list[Share]:

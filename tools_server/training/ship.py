@@ -10,6 +10,8 @@ from tools_server.errors import ManifestInvalid
 from tools_server.models.files import copy_bytes, remove, sync_folder, write_aside
 from tools_server.models.report import silent
 from tools_server.skills.adapters import PROVENANCE_FILE, WEIGHTS_FILE, AdapterVersion
+from tools_server.skills.calibration import FILE as CALIBRATION_FILE
+from tools_server.skills.calibration import CalibrationFile
 from tools_server.skills.manifest import FILE as MANIFEST_FILE
 from tools_server.skills.types import Skill
 from tools_server.training.versions import check_bytes
@@ -21,7 +23,7 @@ def ship(skill: Skill, version: AdapterVersion) -> Path:
     """Copy a version's files into the skill's folder and name them in its manifest; give the adapter's path there.
 
     Files are called after their hash and the manifest is replaced at once, so a running server sees the old adapter or
-    the new one. What the manifest named before is removed. Comments of the manifest stay.
+    the new one. What the manifest named before is removed, with its calibrations. Comments of the manifest stay.
 
     Raises:
         AdapterMismatch: the version's file is not the one that was written.
@@ -50,6 +52,9 @@ def ship(skill: Skill, version: AdapterVersion) -> Path:
         # Provenance lies beside the weights, under their name or, as versions have it, under its own.
         for path in (old, old.with_suffix(".toml"), old.with_name(PROVENANCE_FILE)):
             remove(path)
+        if before.sha256 != origin.sha256 and skill.calibrations:
+            left = CalibrationFile(calibrations=skill.calibrations).without(before.sha256)
+            write_aside(skill.folder / CALIBRATION_FILE, left.as_json())
     return weights
 
 

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from tests.unit.skills.calibration_fakes import BASE, DIGEST, OTHER, entry
 from tests.unit.skills.conftest import MakeFolder
 from tools_server.engine.types import Adapter
 from tools_server.skills.calibration import FILE, Calibration, CalibrationFile, tempered
@@ -17,27 +18,6 @@ from tools_server.skills.catalog import Catalog
 from tools_server.skills.interface import Common
 from tools_server.skills.loader import load_skill
 from tools_server.skills.types import BrokenSkill, Skill
-
-BASE, OTHER, DIGEST = "0" * 64, "1" * 64, "2" * 64
-FIGURES = {"ece": 0.1, "auroc": 0.9, "brier": 0.2}
-
-
-def entry(**changes: Any) -> dict[str, Any]:
-    return {
-        "model": "small",
-        "base_sha256": BASE,
-        "adapter_sha256": None,
-        "prompt_digest": DIGEST,
-        "method": "temperature",
-        "temperature": 2.0,
-        "fitted": 50,
-        "checked": 50,
-        "data": [{"dataset": "d", "split": "dev", "licence": "CC0-1.0", "samples": 100, "sha256": BASE}],
-        "before": FIGURES,
-        "after": FIGURES,
-        "made": "2026-11-20",
-        **changes,
-    }
 
 
 def skill_with(make_folder: MakeFolder, *entries: dict[str, Any]) -> Skill | BrokenSkill:

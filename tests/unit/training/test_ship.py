@@ -1,9 +1,11 @@
 """A shipped version lies in the skill's folder, named by its manifest, and replaces what was there."""
 
+import json
 from pathlib import Path
 
 import pytest
 
+from tests.unit.skills.calibration_fakes import OTHER, entry
 from tests.unit.training.adapter_fakes import make_version
 from tools_server.errors import AdapterMismatch
 from tools_server.skills.interface import Common
@@ -61,6 +63,18 @@ def test_the_next_one_takes_its_place_and_another_model_keeps_its_own(folder: Pa
     assert sorted(adapters) == ["large", "tiny"]
     assert adapters["tiny"].scale == 1.0
     assert len(list((folder / "adapters" / "tiny").iterdir())) == 2, "weights and provenance of the second one alone"
+
+
+def test_the_calibrations_of_the_adapter_that_it_replaces_go_with_it_and_no_others(folder: Path, tmp_path: Path):
+    (folder / "skill.toml").write_text(f"{MANIFEST}\n[trust]\nconfidence = true\n", "utf-8")
+    first = make_version(tmp_path / "root", "demo", "one")
+    ship(load(folder), first)
+    entries = [entry(adapter_sha256=each) for each in (None, first.provenance.sha256, OTHER)]
+    (folder / "calibration.json").write_text(json.dumps({"calibrations": entries}), "utf-8")
+    ship(load(folder), first)
+    assert len(load(folder).calibrations) == 3, "the same adapter keeps its own"
+    ship(load(folder), make_version(tmp_path / "root", "demo", "two", seed=2))
+    assert [each.adapter_sha256 for each in load(folder).calibrations] == [None, OTHER]
 
 
 def test_shipping_the_same_version_twice_changes_nothing(folder: Path, tmp_path: Path):
