@@ -121,7 +121,7 @@ class Slot(_Section):
     """
 
     type: Name
-    like: str = ".+"
+    like: re.Pattern[str] = re.compile("(?s).+")
     values: tuple[Annotated[str, Field(min_length=1)], ...] = ()
 
 

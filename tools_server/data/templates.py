@@ -61,7 +61,7 @@ def _values(mapping: EntityMapping, slots: Mapping[str, Slot], source: Source) -
                 found.setdefault(kind, {})[entity["value"]] = None
     known: dict[str, list[str]] = {}
     for name, slot in slots.items():
-        known[name] = [value for value in found.get(slot.type, ()) if re.fullmatch(slot.like, value, re.DOTALL)]
+        known[name] = [value for value in found.get(slot.type, ()) if slot.like.fullmatch(value)]
         for value in slot.values:
             known[name] += [_drawn(value, source.rng) for _ in range(DRAWS if PATTERN.search(value) else 1)]
     return known

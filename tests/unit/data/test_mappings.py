@@ -307,11 +307,13 @@ def test_a_share_of_filled_templates_is_in_small_letters_with_its_values():
     assert sample.expected["entities"] == [{"type": "person", "value": "ann lee"}]
 
 
-def test_a_slot_that_nothing_fills_is_refused():
+def test_a_slot_that_nothing_can_fill_is_refused():
     with pytest.raises(ValidationError, match=r"text 1 has the slot \{town\}, which nothing fills"):
         filled(PEOPLE, texts=["In {town}"])
     with pytest.raises(ValidationError, match=r"templates.slots.town.type is none of `types`"):
         filled(PEOPLE, texts=["In {town}"], slots={"town": {"type": "town"}})
+    with pytest.raises(ValidationError, match="valid regular expression"):
+        filled(PEOPLE, texts=["In {town}"], slots={"town": {"type": "location", "like": "("}})
     with pytest.raises(DataInvalid, match=r"tiny: templates.texts: text 2: no record has a value for \{licence\}"):
         filled(PEOPLE, texts=["{person}", "{licence}"])
 
