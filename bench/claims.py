@@ -5,7 +5,6 @@ another text, that of the record half a set away (neighbours may be of one meeti
 takes part.
 """
 
-import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -16,12 +15,12 @@ from typing import Annotated
 import typer
 
 from bench import machine
+from bench.command import run
 from bench.report import write_section
 from tools_server.cli import output
 from tools_server.data.reading import data_folder, load
 from tools_server.data.recipe import Recipes
 from tools_server.data.types import Sample
-from tools_server.errors import ToolsServerError
 from tools_server.evidence.claims import sentences, unsupported
 from tools_server.evidence.source import Source
 from tools_server.settings import load_settings
@@ -112,13 +111,5 @@ def _markdown(found: Sequence[Found]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def main() -> None:
-    """Run; a foreseen failure is one line and an exit code, as everywhere."""
-    try:
-        app(prog_name="bench.claims")
-    except ToolsServerError as error:
-        sys.exit(output.fail(error))
-
-
 if __name__ == "__main__":
-    main()
+    run(app, "bench.claims")

@@ -11,10 +11,10 @@ import typer
 from rich.console import Console
 
 from bench import report, sections
+from bench.command import run
 from bench.programs import BaselineError
 from bench.requantised import FORMATS
 from tools_server.cli import output
-from tools_server.errors import ToolsServerError
 from tools_server.settings import load_settings
 
 PIPE_WIDTH = 120
@@ -83,9 +83,7 @@ def _end(number: int, _frame: object) -> None:
 def main() -> None:
     """Run; a foreseen failure is one line and an exit code, as everywhere."""
     try:
-        app(prog_name="bench")
-    except ToolsServerError as error:
-        sys.exit(output.fail(error))
+        run(app, "bench")
     except BaselineError as error:
         output.print_error(error.message, error.hint)
         sys.exit(1)

@@ -4,7 +4,6 @@
 A library with kernels for AMX is refused: rearranged for these, the first prompt would end the process.
 """
 
-import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,13 +13,14 @@ from unittest.mock import patch
 import typer
 
 from bench import machine
+from bench.command import run
 from bench.measure import Spread
 from tools_server.cli import output
 from tools_server.engine import llama_vocabulary
 from tools_server.engine.backend import Batch
 from tools_server.engine.llama import LlamaBackend
 from tools_server.engine.llama_library import built_with_amx, llama
-from tools_server.errors import EngineError, ToolsServerError
+from tools_server.errors import EngineError
 from tools_server.models import ModelStore
 from tools_server.settings import load_settings
 
@@ -114,13 +114,5 @@ def table(found: list[Timed], caption: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def main() -> None:
-    """Run; a foreseen failure is one line and an exit code, as everywhere."""
-    try:
-        app(prog_name="bench.rearranged")
-    except ToolsServerError as error:
-        sys.exit(output.fail(error))
-
-
 if __name__ == "__main__":
-    main()
+    run(app, "bench.rearranged")

@@ -5,7 +5,6 @@ thread, and what is counted are the tokens of the samples one by one, so that al
 """
 
 import random
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -15,10 +14,10 @@ from typing import Annotated, Any
 import typer
 
 from bench import machine
+from bench.command import run
 from bench.measure import Spread
 from bench.report import write_section
 from tools_server.cli import output
-from tools_server.errors import ToolsServerError
 from tools_server.models import ModelStore
 from tools_server.settings import load_settings
 from tools_server.training.base import BaseFacts, base_facts, library, load_base
@@ -192,13 +191,5 @@ def table(found: Sequence[Timed], caption: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def main() -> None:
-    """Run; a foreseen failure is one line and an exit code, as everywhere."""
-    try:
-        app(prog_name="bench.training")
-    except ToolsServerError as error:
-        sys.exit(output.fail(error))
-
-
 if __name__ == "__main__":
-    main()
+    run(app, "bench.training")

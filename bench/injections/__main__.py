@@ -1,6 +1,7 @@
 """`python -m bench.injections`."""
 
-from bench.injections.cli import main
+from bench.command import run
+from bench.injections.cli import app
 
 if __name__ == "__main__":
-    main()
+    run(app, "bench.injections")

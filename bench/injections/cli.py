@@ -1,6 +1,5 @@
 """The command line: which model, how much of the corpus, and where the tables go."""
 
-import sys
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -16,7 +15,6 @@ from bench.injections.corpus import corpus, kinds
 from bench.injections.study import Laboratory, Study
 from bench.report import write_section
 from tools_server.cli import output
-from tools_server.errors import ToolsServerError
 from tools_server.settings import load_settings
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -95,11 +93,3 @@ def _tell(progress: Progress, task: TaskID) -> None:
     bar = next(each for each in progress.tasks if each.id == task)
     if bar.completed % TOLD_EVERY == 0 or bar.completed == bar.total:
         output.note(f"{bar.description}: {bar.completed:.0f} of {bar.total:.0f} calls in {bar.elapsed:.0f} s")
-
-
-def main() -> None:
-    """Run; a foreseen failure is one line and an exit code, as everywhere."""
-    try:
-        app(prog_name="bench.injections")
-    except ToolsServerError as error:
-        sys.exit(output.fail(error))
