@@ -30,6 +30,10 @@ _ALTERNATIVES = ("anyOf", "oneOf")
 _CHARACTER = r"/[^\\\x00]|\\[^u]|\\u[0-9a-f]{4}/"
 # The same without white space: what a copy may begin and end with.
 _EDGE = r"/[^\s\\\x00]|\\[^nrtfu]|\\u[0-9a-f]{4}/"
+# What parts values from each other. By itself it begins none: `:8080` is a copy, `: 14 April` is not.
+_SEPARATORS = ":;,.!?"
+_SEPARATOR = f"/[{_SEPARATORS}]/"
+_START = _EDGE.replace(r"\x00]", rf"\x00{_SEPARATORS}]", 1)
 
 _BROKEN = re.compile("[\ud800-\udfff]")
 
@@ -65,18 +69,19 @@ class SpanGrammar:
         Where no word of the text fits, there is nothing to copy: the empty string is then the only copy.
         """
         pieces = chunks(text)
-        shortest = min((len(it) for it in pieces if not it.isspace() and not _BROKEN.search(it)), default=None)
+        shortest = min((len(it) for it in pieces if _may_stand_alone(it)), default=None)
         copy = {"substring_chunks": ["\0" if _BROKEN.search(it) else _quoted(it)[1:-1] for it in pieces]}
         rules = [*self._rules, f"CHARACTER: {_CHARACTER}", f"EDGE: {_EDGE}", f"COPY: %regex {_quoted(copy)}"]
+        rules += [f"START: {_START}", f"SEPARATOR: {_SEPARATOR}"]
         for length in self._lengths:
             name = _terminal(length)
             if shortest is None or (length is not None and length < shortest):
                 rules.append(f'{name}: "\\"\\""')
                 continue
-            between = "*" if length is None else f"{{0,{length - 2}}}"
             rules.append(f'{name}: "\\"" {name}_INSIDE "\\""')
             rules.append(f"{name}_INSIDE: COPY & {name}_FORM")
-            rules.append(f"{name}_FORM: EDGE" + ("" if length == 1 else f" (CHARACTER{between} EDGE)?"))
+            after_separator = "" if length == 1 else f" | SEPARATOR EDGE{_rest(length, 2)}"
+            rules.append(f"{name}_FORM: START{_rest(length, 1)}{after_separator}")
         return "\n".join(rules)
 
     def _value(self, node: Any, path: str) -> str:
@@ -203,6 +208,18 @@ def _is_plain_object(node: Node) -> bool:
 
 def _is_plain_array(node: Node) -> bool:
     return "array" in _kinds(node) and "items" in node and _has_only(node, _ARRAY)
+
+
+def _may_stand_alone(piece: str) -> bool:
+    return not piece.isspace() and piece not in _SEPARATORS and not _BROKEN.search(piece)
+
+
+def _rest(length: int | None, done: int) -> str:
+    """What may follow the first `done` characters of a copy of at most `length`."""
+    if length is None:
+        return " (CHARACTER* EDGE)?"
+    between = length - done - 1  # llguidance knows no {0,0}
+    return "" if between < 0 else " EDGE?" if between == 0 else f" (CHARACTER{{0,{between}}} EDGE)?"
 
 
 def _terminal(length: int | None) -> str:

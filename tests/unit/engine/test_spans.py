@@ -1,4 +1,5 @@
 import json
+import re
 from typing import Any
 
 import pytest
@@ -71,6 +72,22 @@ def test_nothing_else_can(compiler: GrammarCompiler, other: str):
     assert not takes(compiler, spans(obj(a=SPAN)), {"a": other})
 
 
+@pytest.mark.parametrize("copied", [":8080", "::1", ".env", "...", "?x=1", "- 5", "(a)", "Date: 14"])
+def test_a_copy_may_begin_with_a_sign_that_belongs_to_it(compiler: GrammarCompiler, copied: str):
+    text = "Date: 14 on :8080 or ::1 in .env ... ?x=1 - 5 (a)"
+    assert takes(compiler, spans(obj(a=SPAN), text), {"a": copied})
+    assert takes(compiler, spans(obj(a={**SPAN, "maxLength": len(copied)}), text), {"a": copied})
+    assert not takes(compiler, spans(obj(a={**SPAN, "maxLength": len(copied) - 1}), text), {"a": copied})
+
+
+@pytest.mark.parametrize("left_over", [": 14", ":", ", Kiel", ",", "! Next", ";\n14", "."])
+def test_a_copy_does_not_begin_with_what_parts_it_from_the_words_before(compiler: GrammarCompiler, left_over: str):
+    text = "Date: 14, Kiel! Next;\n14."
+    for schema in (SPAN, {**SPAN, "maxLength": 6}, {**SPAN, "maxLength": 2}):
+        assert not takes(compiler, spans(obj(a=schema), text), {"a": left_over})
+        assert takes(compiler, spans(obj(a=schema), text), {"a": "14"})
+
+
 def test_each_text_has_its_own_copies_and_one_compiled_schema(compiler: GrammarCompiler):
     schema = obj(only_here=SPAN)
     assert takes(compiler, spans(schema, "Ann called"), {"only_here": "Ann"})
@@ -96,7 +113,7 @@ def test_a_copy_keeps_to_its_length(compiler: GrammarCompiler):
     assert not takes(compiler, spans(short, text), {"a": "wonderful", "b": "x", "c": "Ann"})
 
 
-@pytest.mark.parametrize("text", ["", " \n\t ", "wonderful", "\ud800"])
+@pytest.mark.parametrize("text", ["", " \n\t ", "wonderful", "\ud800", ", ."])
 def test_where_no_word_fits_the_empty_string_is_the_only_copy(compiler: GrammarCompiler, text: str):
     schema = obj(a={**SPAN, "maxLength": 4})
     assert bytes(compiler.matcher(spans(schema, text)).forced()) == b'{"a":""}'
@@ -262,9 +279,9 @@ def test_whatever_is_written_its_copies_are_in_the_text(compiler: GrammarCompile
 def test_chunks_lose_nothing_and_any_run_of_them_can_be_copied(compiler: GrammarCompiler, text: str):
     pieces = chunks(text)
     assert "".join(pieces) == text
-    words = [piece for piece in pieces if not piece.isspace()]
+    words = [piece for piece in pieces if not piece.isspace() and piece not in ":;,.!?"]
     if words and not any("\ud800" <= character <= "\udfff" for character in text):
-        whole = text.strip() if text.strip() == text else words[0]
+        whole = text if text.strip() == text and not re.match(r"[:;,.!?](\s|$)", text) else words[0]
         assert takes(compiler, spans(obj(a=SPAN), text), {"a": whole})
 
 
