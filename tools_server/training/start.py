@@ -1,4 +1,4 @@
-"""An earlier adapter as the beginning of a run: its weights, its shape, and all that it was trained on."""
+"""An earlier adapter to go on from: its weights, its shape, and all that it was trained on."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,18 +19,25 @@ from tools_server.training.export import LoraWeights
 from tools_server.training.sources import TrainingData
 from tools_server.training.types import Hyperparameters
 
-__all__ = ["Start", "read_lora", "read_start"]
+__all__ = ["Earlier", "Start", "read_earlier", "read_lora", "read_start"]
 
 
 @dataclass(frozen=True, slots=True)
-class Start:
-    """The adapter that a run goes on from. `uses` is what it was trained on: None if nothing is known of that."""
+class Earlier:
+    """An adapter that there is already. `uses` is what it was trained on: None if nothing is known of that."""
 
     name: str
     sha256: str
     weights: LoraWeights
-    layers: int
     uses: tuple[DataUse, ...] | None
+    prompt_digest: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Start(Earlier):
+    """The adapter that a run goes on from: it changes the upper `layers` blocks of its base."""
+
+    layers: int
 
     def shape(self, hyper: Hyperparameters) -> Hyperparameters:
         """Give hyper-parameters whose adapter has the shape of this one."""
@@ -53,18 +60,38 @@ def read_start(
             choose by, or training could not give it its shape.
         SkillError: the version is not there, or damaged.
     """
+    found = read_earlier(skill, settings, version, base, base_sha256=base_sha256)
+    learnt = {(use.dataset, use.split) for use in found.uses or ()}
+    held_back = data.uses if data.held_back else ()
+    if again := next((use for use in held_back if (use.dataset, use.split) in learnt), None):
+        raise TrainingFailed(
+            f"{found.name} has learnt samples of {again.dataset} ({again.split}) already, of which a tenth would be "
+            "held back to choose by.",
+            "Name other samples to choose by: --dev.",
+        )
+    layers = _upper_blocks(found.weights, base, found.name)
+    return Start(found.name, found.sha256, found.weights, found.uses, found.prompt_digest, layers)
+
+
+def read_earlier(skill: Skill, settings: Settings, version: str, base: BaseFacts, *, base_sha256: str) -> Earlier:
+    """Read the adapter of `settings.model` that `version` stands for; a scale is worked into its alpha.
+
+    Raises:
+        TrainingFailed: there is no such adapter, or it belongs to another base.
+        SkillError: the version is not there, or damaged.
+    """
     model = settings.model
     adapter = adapter_of(skill, settings.adapters_dir, model, version)
     if adapter is None:
         raise TrainingFailed(
             f"`{skill.name}` has no adapter {version!r} for {model} to go on from.",
-            f"Leave out --from, or name a version: `tools-server skills adapters list {skill.name}`.",
+            f"Name a version that there is: `tools-server skills adapters list {skill.name}`.",
         )
     if adapter.base_sha256 != base_sha256:
         raise TrainingFailed(
             f"{adapter.name} was made for a base with SHA-256 {adapter.base_sha256[:12]}…; {model} has "
             f"{base_sha256[:12]}….",
-            "Train anew: leave out --from.",
+            "Train anew, without --from.",
         )
     if (found := sha256_of(adapter.path, silent, "")) != adapter.sha256:
         raise AdapterMismatch(
@@ -74,16 +101,9 @@ def read_start(
     weights = read_lora(adapter.path, base)
     if adapter.scale != 1.0:
         weights = replace(weights, alpha=weights.alpha * adapter.scale)
-    uses = _uses(adapter.path)
-    learnt = {(use.dataset, use.split) for use in uses or ()}
-    held_back = data.uses if data.held_back else ()
-    if again := next((use for use in held_back if (use.dataset, use.split) in learnt), None):
-        raise TrainingFailed(
-            f"{adapter.name} has learnt samples of {again.dataset} ({again.split}) already, of which a tenth would be "
-            "held back to choose by.",
-            "Name other samples to choose by: --dev.",
-        )
-    return Start(adapter.name, adapter.sha256, weights, _upper_blocks(weights, base, adapter.name), uses)
+    origin = _origin(adapter.path)
+    uses, digest = (None, None) if origin is None else (origin.data, origin.prompt_digest)
+    return Earlier(adapter.name, adapter.sha256, weights, uses, digest)
 
 
 def read_lora(path: Path, base: BaseFacts) -> LoraWeights:
@@ -129,11 +149,11 @@ def _upper_blocks(weights: LoraWeights, base: BaseFacts, name: str) -> int:
     return base.layers - lowest
 
 
-def _uses(weights: Path) -> tuple[DataUse, ...] | None:
-    """What is recorded of its data: beside the weights under their name, or as versions have it."""
+def _origin(weights: Path) -> AdapterProvenance | None:
+    """What is recorded of where it comes from: beside the weights under their name, or as versions have it."""
     for path in (weights.with_suffix(".toml"), weights.with_name(PROVENANCE_FILE)):
         if path.is_file():
-            return read_toml(path, AdapterProvenance, _wrong).data
+            return read_toml(path, AdapterProvenance, _wrong)
     return None
 
 
