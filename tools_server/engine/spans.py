@@ -33,7 +33,7 @@ _EDGE = r"/[^\s\\\x00]|\\[^nrtfu]|\\u[0-9a-f]{4}/"
 # What parts values from each other. By itself it begins none: `:8080` is a copy, `: 14 April` is not.
 _SEPARATORS = ":;,.!?"
 _SEPARATOR = f"/[{_SEPARATORS}]/"
-_START = _EDGE.replace(r"\x00]", rf"\x00{_SEPARATORS}]", 1)
+_START = rf"/[^\s\\\x00{_SEPARATORS}]|\\[^nrtfu]|\\u[0-9a-f]{{4}}/"
 
 _BROKEN = re.compile("[\ud800-\udfff]")
 
