@@ -4,18 +4,22 @@ The model says what an entity is and copies its words; where they stand is found
 replaced. The words themselves are never written by anyone.
 """
 
+import re
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from tools_server.engine.words import borders, occurrences
 from tools_server.evidence.identifiers import identifiers
 from tools_server.skills.schemas import PLACE
 
-__all__ = ["located", "recognised", "redacted"]
+__all__ = ["joined", "located", "recognised", "redacted"]
 
 Entity = Mapping[str, Any]
 """`type` and `value`; once located also `start` and `end`, in characters of the text."""
+
+BESIDE = re.compile(r"[ \xa0,]*(?:[ \xa0]|\r?\n)[ \xa0,]*")
+"""What may part two pieces of one entity: commas, spaces and a line break. Columns of a table have no such space."""
 
 
 def located(entities: Iterable[Entity], text: str, offset: int = 0) -> list[dict[str, Any]]:
@@ -62,6 +66,35 @@ def recognised(entities: Sequence[Entity], text: str, forms: Mapping[str, str]) 
 
     kept = [dict(entity) for entity in entities if not replaced(entity)]
     return sorted([*kept, *certain], key=lambda each: (each[start], -each[end]))
+
+
+def joined(entities: Iterable[Entity], text: str, tails: Mapping[str, Collection[str]]) -> list[dict[str, Any]]:
+    """Make one of located entities that are pieces of the same, and give all in the order of the text.
+
+    An entity of a type in `tails`, further ones of that type, then those of its tail are pieces of the same where
+    nothing but commas, spaces and a line break parts them: `12 Mill Lane`, `Apt. 4`, `Ashford` and `TN23 1AA` are one
+    street address if `tails` has `{"street address": ["location", "postal code"]}`. One with a comma or a line break
+    in it has its tail already, so a further one of its type is another, unless nothing but spaces parts them.
+    """
+    start, end = PLACE
+    found: list[dict[str, Any]] = []
+    whole: dict[str, Any] | None = None  # the one that the next may be a piece of
+    ended = False  # it has a tail, so a further one of its type is another
+    for entity in sorted(entities, key=lambda each: (each[start], -each[end])):
+        if whole is not None and (gap := BESIDE.fullmatch(text, whole[end], max(whole[end], entity[start]))):
+            alike = entity["type"] == whole["type"]
+            if entity["type"] in tails[whole["type"]] or (alike and not (ended and _parts(gap[0]))):
+                ended = ended or not alike or _parts(entity["value"])
+                whole |= {end: entity[end], "value": text[whole[start] : entity[end]]}
+                continue
+        found.append(dict(entity))
+        if whole is None or entity[start] >= whole[end]:  # one that lies within it does not end it
+            whole, ended = (found[-1] if entity["type"] in tails else None), _parts(entity["value"])
+    return found
+
+
+def _parts(words: str) -> bool:
+    return "," in words or "\n" in words
 
 
 def redacted(text: str, entities: Sequence[Entity]) -> str:

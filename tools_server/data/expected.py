@@ -9,9 +9,11 @@ from tools_server.calls.arguments import errors_in, validator_of
 from tools_server.calls.caller_schema import check_schema
 from tools_server.calls.complaints import complaint_about, nearest, shortened
 from tools_server.calls.nullable import widen
+from tools_server.calls.redact import joined, located
 from tools_server.data.records import canonical
 from tools_server.errors import InvalidArguments, SamplesInvalid
 from tools_server.skills.labels import is_multi_label, labels_of
+from tools_server.skills.schemas import PLACE
 from tools_server.skills.types import Skill
 
 __all__ = ["ExpectedCheck"]
@@ -21,7 +23,7 @@ class ExpectedCheck:
     """Checks `expected` of many samples of one skill; keeps one validator per schema, one list per label set.
 
     What a caller's schema leaves optional may be absent in `expected.data`; it is filled in as null, for that is what
-    the skill answers.
+    the skill answers; and pieces of one entity are joined, where the skill joins them.
     """
 
     def __init__(self, skill: Skill) -> None:
@@ -42,7 +44,7 @@ class ExpectedCheck:
                 return self._check_data(self._skill.manifest.generate.schema_from, arguments, expected, place)
         except InvalidArguments as error:  # labels or a schema that no call could have
             raise SamplesInvalid(f"{place}: arguments: {error.message}", error.hint) from error
-        return self._check_output(expected, place)
+        return self._joined(arguments, self._check_output(expected, place))
 
     def _check_labels(self, arguments: Mapping[str, Any], expected: Mapping[str, Any], place: str) -> dict[str, Any]:
         own = canonical({name: value for name, value in arguments.items() if name != "text"})
@@ -88,6 +90,18 @@ class ExpectedCheck:
             self._validators[""] = validator_of(schema)
         self._refuse(dict(expected), self._validators[""], f"{place}: expected")
         return dict(expected)
+
+    def _joined(self, arguments: Mapping[str, Any], expected: dict[str, Any]) -> dict[str, Any]:
+        generate = self._skill.manifest.generate
+        if generate.locate is None or not generate.join or generate.locate not in expected:
+            return expected
+        wanted, text = expected[generate.locate], arguments["text"]
+        found = located(wanted, text)
+        if len(found) < len(wanted):  # something does not stand in the text, so places are not sure
+            return expected
+        whole = joined(found, text, generate.join)
+        entities = [{key: value for key, value in each.items() if key not in PLACE} for each in whole]
+        return {**expected, generate.locate: entities}
 
     @staticmethod
     def _refuse(value: Any, validator: Draft202012Validator, root: str) -> None:

@@ -141,19 +141,24 @@ class Templates(_Section):
 class EntityMapping(_Mapping):
     """Records with `entities`, a list of `{"type", "value", "start"}`.
 
-    `types` maps the data set's types to the skill's; entities of other types are left out. `templates` are further
-    sentences, filled with values that the records have.
+    `types` maps the data set's types to the skill's; entities of other types are left out. `join` names types of the
+    skill's whose pieces are one entity, with the types that go on them, as `generate.join` of a skill does; then every
+    entity needs its `start`. `templates` are further sentences, filled with values that the records have.
     """
 
     kind: Literal["entities"]
     types: Annotated[Mapping[str, Name], Field(min_length=1)]
+    join: Mapping[str, tuple[str, ...]] = Field(default_factory=dict)
     templates: Templates | None = None
 
     @model_validator(mode="after")
-    def _slots_are_known(self) -> "EntityMapping":
+    def _types_are_known(self) -> "EntityMapping":
+        kinds = set(self.types.values())
+        named = {kind for head, tail in self.join.items() for kind in (head, *tail)}
+        if strange := sorted(named - kinds):
+            raise ValueError(f"join: {strange[0]!r} is none of `types`: {', '.join(sorted(kinds))}")
         if self.templates is None:
             return self
-        kinds = set(self.types.values())
         if strange := next((name for name, slot in self.templates.slots.items() if slot.type not in kinds), None):
             raise ValueError(f"templates.slots.{strange}.type is none of `types`: {', '.join(sorted(kinds))}")
         for number, text in enumerate(self.templates.texts, 1):

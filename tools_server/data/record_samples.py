@@ -4,8 +4,9 @@ import random
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
+from tools_server.calls.redact import joined
 from tools_server.data.mappings import EntityMapping, SchemaMapping, SummaryMapping
-from tools_server.data.records import Group, Source, canonical, chunks, grouped
+from tools_server.data.records import Group, Record, Source, canonical, chunks, grouped
 from tools_server.data.templates import fill_templates
 from tools_server.errors import DataInvalid
 
@@ -76,7 +77,8 @@ def entity_groups(mapping: EntityMapping, source: Source) -> list[Group]:
     """Make samples of records with entities; the wanted ones come in the order in which they begin in the text.
 
     Raises:
-        DataInvalid: a field is missing, or a template has a slot that nothing fills.
+        DataInvalid: a field is missing, an entity's `start` among them where pieces are joined, or a template has a
+            slot that nothing fills.
     """
     records = [*source.records, *fill_templates(mapping, source)]
     if mapping.vary:
@@ -84,13 +86,20 @@ def entity_groups(mapping: EntityMapping, source: Source) -> list[Group]:
     samples: Group = []
     for record in records:
         found = sorted(record.items("entities"), key=lambda each: each.get("start", 0))
-        entities = [
-            {"type": mapping.types[each["type"]], "value": each["value"]}
-            for each in found
-            if each["type"] in mapping.types
-        ]
+        found = [{**each, "type": mapping.types[each["type"]]} for each in found if each["type"] in mapping.types]
+        if mapping.join:
+            found = joined(_placed(found, record), record.get("text", str), mapping.join)
+        entities = [{"type": each["type"], "value": each["value"]} for each in found]
         samples.append(source.sample(mapping.skill, record, {"entities": entities}))
     return chunks(samples, mapping.group)
+
+
+def _placed(entities: Sequence[Mapping[str, Any]], record: Record) -> list[dict[str, Any]]:
+    if (unplaced := next((each for each in entities if "start" not in each), None)) is not None:
+        raise DataInvalid(
+            f"{record.place}: entities: {unplaced['value']!r} has no `start`, which `join` needs.", "Add it."
+        )
+    return [{**each, "end": each["start"] + len(each["value"])} for each in entities]
 
 
 def summary_groups(mapping: SummaryMapping, source: Source) -> list[Group]:

@@ -168,6 +168,8 @@ def _check_located(properties: Mapping[str, Any], required: list[str], manifest:
             raise Problem("skill.toml", "generate.redact", "needs generate.locate: what is replaced must be found")
         if manifest.generate.recognise:
             raise Problem("skill.toml", "generate.recognise", "needs generate.locate: it adds to what is located")
+        if manifest.generate.join:
+            raise Problem("skill.toml", "generate.join", "needs generate.locate: what is joined must be found")
         return
     if name not in properties or name not in required:
         raise Problem("skill.toml", "generate.locate", f"{OUTPUT_FILE} has no required property `{name}`")
@@ -189,9 +191,11 @@ def _check_located(properties: Mapping[str, Any], required: list[str], manifest:
             raise Problem(OUTPUT_FILE, f"{key}.items.properties.{added}", f"`{added}` is added by generate.locate")
     types: Any = entity["properties"]["type"]
     known: Any = cast("Mapping[str, Any]", types).get("enum") if isinstance(types, Mapping) else None
-    for kind in manifest.generate.recognise:
-        if known is not None and kind not in known:
-            raise Problem("skill.toml", f"generate.recognise.{kind}", f"is none of the types in {OUTPUT_FILE}")
+    named = {f"recognise.{kind}": (kind,) for kind in manifest.generate.recognise}
+    named |= {f"join.{kind}": (kind, *tail) for kind, tail in manifest.generate.join.items()}
+    for entry, kinds in named.items():
+        if known is not None and (strange := next((kind for kind in kinds if kind not in known), None)) is not None:
+            raise Problem("skill.toml", f"generate.{entry}", f"`{strange}` is none of the types in {OUTPUT_FILE}")
 
 
 def fixed_labels(label_schema: Any) -> list[tuple[str, str]]:

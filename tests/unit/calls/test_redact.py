@@ -9,7 +9,7 @@ from jsonschema import Draft202012Validator
 
 from tests.unit.calls.calls_fakes import FakeEngine, pii_skill, runner_for
 from tools_server.bundled import bundled_dir
-from tools_server.calls.redact import located, recognised, redacted
+from tools_server.calls.redact import joined, located, recognised, redacted
 from tools_server.engine.types import ConstraintKind, GenerationRequest
 from tools_server.skills.catalog import Catalog
 
@@ -101,6 +101,102 @@ def test_what_shows_by_its_form_what_it_is_takes_the_place_of_what_it_was_taken_
     assert all(text[each["start"] : each["end"]] == each["value"] for each in found)
     assert redacted(text, found) == "[PERSON] ([E-MAIL]) pays with [CARD] from [ADDRESS]."
     assert recognised(found, text, {"e-mail": "email", "card": "payment_card"}) == found
+
+
+@pytest.mark.parametrize(
+    ("text", "pairs", "wanted"),
+    [
+        pytest.param(
+            "Ann, 450 Mill Lane 15, Ashford TN23 1AA",
+            [
+                ("person", "Ann"),
+                ("street", "450"),
+                ("street", "Mill Lane 15"),
+                ("city", "Ashford"),
+                ("zip", "TN23 1AA"),
+            ],
+            ["Ann", "450 Mill Lane 15, Ashford TN23 1AA"],
+            id="on one line",
+        ),
+        pytest.param(
+            "4 Mill Lane\n  Apt. 2,\r\n  Ashford\n  TN23",
+            [("street", "4 Mill Lane"), ("street", "Apt. 2"), ("city", "Ashford"), ("zip", "TN23")],
+            ["4 Mill Lane\n  Apt. 2,\r\n  Ashford\n  TN23"],
+            id="on several lines",
+        ),
+        pytest.param(
+            "4 Mill Lane, Ashford\n7 Oak Way, Bonn",
+            [("street", "4 Mill Lane"), ("city", "Ashford"), ("street", "7 Oak Way"), ("city", "Bonn")],
+            ["4 Mill Lane, Ashford", "7 Oak Way, Bonn"],
+            id="a second address begins where the first has its city",
+        ),
+        pytest.param(
+            "450 Mill Lane 15, Ashford\n7 Oak Way, Bonn",
+            [("street", "450"), ("street", "Mill Lane 15, Ashford"), ("street", "7 Oak Way, Bonn")],
+            ["450 Mill Lane 15, Ashford", "7 Oak Way, Bonn"],
+            id="be it that the city came with it",
+        ),
+        pytest.param(
+            "4 Mill Lane, Estonia 62488, 7 Oak Way",
+            [("street", "4 Mill Lane"), ("city", "Estonia"), ("street", "62488"), ("street", "7 Oak Way")],
+            ["4 Mill Lane, Estonia 62488", "7 Oak Way"],
+            id="but no address begins behind another with a mere space between",
+        ),
+        pytest.param(
+            "From Ashford, Bonn to 7 Oak Way and Bonn",
+            [("city", "Ashford"), ("city", "Bonn"), ("street", "7 Oak Way"), ("city", "Bonn")],
+            ["Ashford", "Bonn", "7 Oak Way", "Bonn"],
+            id="cities alone, before it, or behind a word stay what they are",
+        ),
+        pytest.param(
+            "4 Mill Lane\n\nAshford is nice",
+            [("street", "4 Mill Lane"), ("city", "Ashford")],
+            ["4 Mill Lane", "Ashford"],
+            id="not over an empty line",
+        ),
+        pytest.param(
+            "4 Mill Lane,Ashford,T2\t7 Oak Way\tBonn",
+            [
+                ("street", "4 Mill Lane"),
+                ("city", "Ashford"),
+                ("zip", "T2"),
+                ("street", "7 Oak Way"),
+                ("city", "Bonn"),
+            ],
+            ["4 Mill Lane", "Ashford", "T2", "7 Oak Way", "Bonn"],
+            id="not over the columns of a table",
+        ),
+        pytest.param(
+            "4 Ann Lane, Ashford",
+            [("street", "4 Ann Lane"), ("person", "Ann"), ("city", "Ashford")],
+            ["4 Ann Lane, Ashford", "Ann"],
+            id="what lies within does not end it",
+        ),
+        pytest.param(
+            "4 Mill Lane, Ann, Ashford",
+            [("street", "4 Mill Lane"), ("person", "Ann"), ("city", "Ashford")],
+            ["4 Mill Lane", "Ann", "Ashford"],
+            id="what stands between does",
+        ),
+    ],
+)
+def test_pieces_of_an_address_are_one_entity(text: str, pairs: list[tuple[str, str]], wanted: list[str]):
+    found = joined(located(entities(*pairs), text), text, {"street": ("city", "zip")})
+    assert [each["value"] for each in found] == wanted
+    assert all(text[each["start"] : each["end"]] == each["value"] for each in found)
+    assert joined(found, text, {"street": ("city", "zip")}) == found
+    assert joined(found, text, {}) == found
+
+
+async def test_an_address_in_pieces_has_one_mark_and_may_be_longer_than_a_piece_may() -> None:
+    skill = Catalog([bundled_dir("skills")]).get("find_pii")
+    street = "Mill Lane " * 19 + "15"
+    said = {"entities": entities(("street address", street), ("location", "Ashford upon the Water"))}
+    engine = FakeEngine(lambda _prompt: json.dumps(said))
+    result = await runner_for(engine).run(skill, {"text": f"She lives at {street}, Ashford upon the Water."})
+    Draft202012Validator(skill.result_schema).validate(result.data)
+    assert [entity["value"] for entity in result.data["entities"]] == [f"{street}, Ashford upon the Water"]
+    assert result.data["redacted"] == "She lives at [STREET_ADDRESS]."
 
 
 async def test_an_identifier_that_the_model_does_not_name_is_redacted_all_the_same() -> None:

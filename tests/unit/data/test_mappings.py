@@ -256,6 +256,46 @@ def test_entities_come_in_the_order_of_the_text_and_only_of_named_types():
     assert sample.expected == {"entities": [{"type": "person", "value": "Ann"}, {"type": "location", "value": "Oslo"}]}
 
 
+def joining(**values: Any) -> EntityMapping:
+    types = {"road": "street address", "city": "location", "person": "person"}
+    join = {"street address": ["location"]}
+    return EntityMapping.model_validate(
+        {"kind": "entities", "skill": "find_pii", "splits": ["dev"], "types": types, "join": join} | values
+    )
+
+
+def test_pieces_that_a_recipe_joins_are_one_entity():
+    text = "Ann, 450 Mill Lane 15, Oslo"
+    values = (("person", "Ann"), ("city", "Oslo"), ("road", "Mill Lane 15"), ("road", "450"))
+    row = {"text": text, "entities": [{"type": kind, "value": it, "start": text.index(it)} for kind, it in values]}
+    sample = entity_groups(joining(), source([row]))[0][0]
+    assert sample.expected["entities"] == [
+        {"type": "person", "value": "Ann"},
+        {"type": "street address", "value": "450 Mill Lane 15, Oslo"},
+    ]
+
+
+def test_sentences_of_templates_are_joined_as_well():
+    templates = {"texts": ["{person} of {street address}, {location}"], "each": 1}
+    rows = [
+        {"entities": [{"type": "person", "value": "Ann", "start": 0}, {"type": "city", "value": "Bonn", "start": 5}]},
+        {"entities": [{"type": "road", "value": "4 Mill Lane", "start": 0}]},
+    ]
+    sample = flat(entity_groups(joining(templates=templates), source(rows)))[-1]
+    assert [each["value"] for each in sample.expected["entities"]] == ["Ann", "4 Mill Lane, Bonn"]
+
+
+def test_pieces_without_a_place_cannot_be_joined():
+    row = {"entities": [{"type": "road", "value": "4 Mill Lane"}]}
+    with pytest.raises(DataInvalid, match=r"x.jsonl:1: entities: '4 Mill Lane' has no `start`, which `join` needs"):
+        entity_groups(joining(), source([row]))
+
+
+def test_a_type_to_join_that_the_recipe_does_not_have_is_refused():
+    with pytest.raises(ValueError, match="join: 'postal code' is none of `types`: location, person, street address"):
+        joining(join={"street address": ["postal code"]})
+
+
 def test_entities_that_are_no_objects_are_refused():
     mapping = EntityMapping(kind="entities", skill="find_pii", splits=("dev",), types={"person": "person"})
     with pytest.raises(DataInvalid, match=r"x.jsonl:1: entities\[0\]: is no object"):

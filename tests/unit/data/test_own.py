@@ -129,6 +129,24 @@ def test_what_is_optional_may_be_absent_and_is_wanted_as_null(tmp_path: Path, ca
     assert sample.expected == {"data": {"who": "Ann", "total": None, "lines": [{"n": None}]}}
 
 
+def test_pieces_of_an_address_are_wanted_as_the_skill_answers_them(tmp_path: Path, catalog: Catalog):
+    values = [("street address", "4 Mill Lane"), ("location", "Ashford"), ("person", "Ann")]
+    expected = {"entities": [{"type": kind, "value": value} for kind, value in values]}
+    path = write(
+        tmp_path / "own.jsonl",
+        {"input": {"text": "Ann, 4 Mill Lane, Ashford"}, "expected": expected},
+        {"input": {"text": "Ann, 4 Mill Lane; Ashford"}, "expected": expected},
+        {"input": {"text": "4 Mill Lane, Ashford"}, "expected": expected},  # without Ann
+    )
+    whole, apart, strange = read_samples(path, catalog.get("find_pii"))
+    assert whole.expected["entities"] == [
+        {"type": "person", "value": "Ann"},
+        {"type": "street address", "value": "4 Mill Lane, Ashford"},
+    ]
+    assert [each["value"] for each in apart.expected["entities"]] == ["Ann", "4 Mill Lane", "Ashford"]
+    assert strange.expected == expected
+
+
 def test_a_part_of_an_answer_may_be_wanted(tmp_path: Path, catalog: Catalog):
     path = write(tmp_path / "mine.jsonl", {"text": "Hello", "max_words": 20, "expected": {"summary": "Hi."}})
     (sample,) = read_samples(path, catalog.get("summarise"))

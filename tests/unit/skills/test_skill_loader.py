@@ -257,6 +257,20 @@ LOCATED = '[generate]\nlocate = "found"\nredact = true\n'
             "generate.recognise.c",
             "none of the types",
         ),
+        (
+            '[generate.join]\na = ["b"]\n',
+            {"found": {"type": "array"}},
+            "skill.toml",
+            "generate.join",
+            "needs generate.locate",
+        ),
+        (
+            LOCATED + '[generate.join]\na = ["b", "c"]\n',
+            {"found": {"type": "array", "items": ENTITY}},
+            "skill.toml",
+            "generate.join.a",
+            "`c` is none of the types",
+        ),
         (LOCATED, {"redacted": True, "found": True}, "output.schema.json", "properties.redacted", "by the server"),
     ],
 )
