@@ -160,6 +160,25 @@ def test_the_step_with_most_right_is_kept_where_that_is_asked_for_though_its_los
     assert result.best_loss == 0.3
 
 
+def test_the_last_step_is_kept_where_that_is_asked_for_though_it_is_worse_than_what_it_went_on_from(tmp_path: Path):
+    last = replace(HYPER, choose_by="last", patience=1, evaluations=4)
+    measured = iter([(0.1, 0.9), (0.3, 0.6), (0.5, 0.6), (0.4, 0.5), (0.4, 0.4)])
+    model, objective = tiny(last)
+    trainer = Trainer(
+        model,
+        objective,
+        train=[sample(word) for word in range(25)],
+        dev=[sample(3)],
+        folder=tmp_path,
+        told=lambda _: None,
+        begun=True,
+    )
+    trainer.evaluate = lambda hyper: next(measured)  # pyright: ignore[reportAttributeAccessIssue]
+    result = trainer.run(fresh(last))
+    assert (result.best_step, result.best_loss) == (result.steps, 0.4)
+    assert all(torch.equal(value, adapter_state(model)[name]) for name, value in result.adapter.items())
+
+
 def test_a_loss_that_is_no_number_ends_the_run_and_says_what_to_lower(tmp_path: Path):
     model, objective = tiny()
     for name, value in model.named_parameters():

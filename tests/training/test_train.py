@@ -196,7 +196,7 @@ def test_a_plan_names_an_unknown_hyperparameter(skill: Skill):
 @pytest.mark.parametrize(
     ("line", "told"),
     [
-        ('choose_by = "rihgt"', r"models\.m\.choose_by is 'rihgt': Input should be 'loss' or 'right'"),
+        ('choose_by = "rihgt"', r"models\.m\.choose_by is 'rihgt': Input should be 'loss', 'right' or 'last'"),
         ('epochs = "many"', r"models\.m\.epochs is 'many': Input should be a valid number"),
     ],
 )

@@ -87,6 +87,13 @@ def train(
     batch_samples: Annotated[int | None, typer.Option("--batch", min=1, help="Samples in one step.")] = None,
     rows: Annotated[int | None, typer.Option("--rows", min=1, help="Packed rows in one forward pass.")] = None,
     row_tokens: Annotated[int | None, typer.Option("--row-tokens", min=32, help="Tokens of a packed row.")] = None,
+    choose_by: Annotated[
+        str | None,
+        typer.Option(
+            "--choose-by",
+            help="Step to keep: loss (lowest on dev), right (most right on dev), or last, for `skills adapters blend`.",
+        ),
+    ] = None,
     start: Annotated[
         str | None,
         typer.Option(
@@ -117,6 +124,8 @@ def train(
     seconds = parse_budget(budget) if budget is not None else None
     if kind not in (None, "lora", "alora"):
         raise TrainingFailed(f"--kind {kind!r} is unknown.", "Use lora or alora.")
+    if choose_by not in (None, "loss", "right", "last"):
+        raise TrainingFailed(f"--choose-by {choose_by!r} is unknown.", "Use loss, right or last.")
     if start is not None and (
         given := [name for name, one in (("kind", kind), ("rank", rank), ("layers", layers)) if one]
     ):
@@ -143,6 +152,7 @@ def train(
             "batch_samples": batch_samples,
             "rows": rows,
             "row_tokens": row_tokens,
+            "choose_by": choose_by,
             "seed": seed,
         },
     )

@@ -64,7 +64,8 @@ def first_passes(train: Sequence[Example], dev: Sequence[Example], hyper: Hyperp
 class Trainer:
     """Trains the adapter of one model. `folder` gets the checkpoints.
 
-    With `begun` the adapter was trained before: it is measured on dev first, and no step counts that is not better.
+    With `begun` the adapter was trained before: it is measured on dev first, and no step counts that is not better,
+    unless the last one is asked for.
     """
 
     def __init__(
@@ -182,7 +183,7 @@ class Trainer:
         return mean
 
     def _evaluate(self, state: State) -> None:
-        """Measure on dev; keep the weights of the best step so far."""
+        """Measure on dev; keep the weights of the best step so far, or of this one where the last is asked for."""
         if not self._dev:
             return
         loss, accuracy = self.evaluate(state.hyper)
@@ -190,7 +191,7 @@ class Trainer:
             {"step": state.step, "dev_loss": loss, "dev_accuracy": accuracy, "seconds": round(state.seconds, 1)}
         )
         right, best_right = (accuracy, state.best_right) if state.hyper.choose_by == "right" else (0.0, 0.0)
-        if (right, -loss) > (best_right, -state.best_loss):
+        if state.hyper.choose_by == "last" or (right, -loss) > (best_right, -state.best_loss):
             state.best, state.best_step = adapter_state(self._model), state.step
             state.best_loss, state.best_right, state.worse = loss, accuracy, 0
         else:
