@@ -214,7 +214,7 @@ def _generated(manifest: Manifest, output: Mapping[str, Any]) -> tuple[dict[str,
         entities = {keyword: value for keyword, value in one[name].items() if keyword != "maxItems"}
         place = {"type": "integer", "minimum": 0, "description": "In characters of the text."}
         properties = {**entities["items"]["properties"], **dict.fromkeys(PLACE, place)}
-        if manifest.generate.join:  # nor is the bound of one piece that of the whole
+        if manifest.generate.join and properties["value"] not in (True, False):  # nor is a piece's bound the whole's
             properties["value"] = {key: value for key, value in properties["value"].items() if key != "maxLength"}
         one[name] = {**entities, "items": {**entities["items"], "properties": properties}}
     if manifest.trust.evidence == "spans":
