@@ -1,6 +1,7 @@
 """The loop on a model of two tiny layers: what it computes, how it goes on after a kill, what it says when it fails."""
 
 import itertools
+from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from tools_server.training.body import Body
 from tools_server.training.checkpoint import State, read
 from tools_server.training.export import from_peft
 from tools_server.training.gate import attach as attach_weights
-from tools_server.training.loop import CHECKPOINT, Trainer, first_passes, plan_steps
+from tools_server.training.loop import CHECKPOINT, Result, Trainer, first_passes, plan_steps
 from tools_server.training.lora import Activation, adapter_state, attach, lowest_block
 from tools_server.training.objective import Objective
 from tools_server.training.packing import Row, collate, pack
@@ -141,20 +142,21 @@ def test_the_weights_with_the_lowest_loss_on_dev_are_kept_and_a_hopeless_run_end
     assert losses[result.best_step] == min(losses.values()) == result.best_loss
 
 
+def run_measured(
+    folder: Path, hyper: Hyperparameters, measured: Iterator[tuple[float, float]], *, begun: bool = False
+) -> tuple[Result, Any]:
+    """Train the tiny model with given measurements on dev; give the result and the model."""
+    model, objective = tiny(hyper)
+    train = [sample(word) for word in range(25)]
+    trainer = Trainer(model, objective, train=train, dev=[sample(3)], folder=folder, told=lambda _: None, begun=begun)
+    trainer.evaluate = lambda hyper: next(measured)  # pyright: ignore[reportAttributeAccessIssue]
+    return trainer.run(fresh(hyper)), model
+
+
 def test_the_step_with_most_right_is_kept_where_that_is_asked_for_though_its_loss_is_higher(tmp_path: Path):
     by_right = replace(HYPER, choose_by="right", patience=9, evaluations=4)
     measured = iter([(0.2, 0.4), (0.3, 0.6), (0.5, 0.6), (0.4, 0.5)])
-    model, objective = tiny(by_right)
-    trainer = Trainer(
-        model,
-        objective,
-        train=[sample(word) for word in range(25)],
-        dev=[sample(3)],
-        folder=tmp_path,
-        told=lambda _: None,
-    )
-    trainer.evaluate = lambda hyper: next(measured)  # pyright: ignore[reportAttributeAccessIssue]
-    result = trainer.run(fresh(by_right))
+    result, _ = run_measured(tmp_path, by_right, measured)
     assert [each["dev_accuracy"] for each in result.history] == [0.4, 0.6, 0.6, 0.5]
     assert result.best_step == result.history[1]["step"], "of equals the one with the lower loss"
     assert result.best_loss == 0.3
@@ -163,18 +165,7 @@ def test_the_step_with_most_right_is_kept_where_that_is_asked_for_though_its_los
 def test_the_last_step_is_kept_where_that_is_asked_for_though_it_is_worse_than_what_it_went_on_from(tmp_path: Path):
     last = replace(HYPER, choose_by="last", patience=1, evaluations=4)
     measured = iter([(0.1, 0.9), (0.3, 0.6), (0.5, 0.6), (0.4, 0.5), (0.4, 0.4)])
-    model, objective = tiny(last)
-    trainer = Trainer(
-        model,
-        objective,
-        train=[sample(word) for word in range(25)],
-        dev=[sample(3)],
-        folder=tmp_path,
-        told=lambda _: None,
-        begun=True,
-    )
-    trainer.evaluate = lambda hyper: next(measured)  # pyright: ignore[reportAttributeAccessIssue]
-    result = trainer.run(fresh(last))
+    result, model = run_measured(tmp_path, last, measured, begun=True)
     assert (result.best_step, result.best_loss) == (result.steps, 0.4)
     assert all(torch.equal(value, adapter_state(model)[name]) for name, value in result.adapter.items())
 

@@ -164,12 +164,9 @@ def _check_located(properties: Mapping[str, Any], required: list[str], manifest:
     """Check that what the manifest wants located is a required list of `{"type", "value"}`."""
     name = manifest.generate.locate
     if name is None:
-        if manifest.generate.redact:
-            raise Problem("skill.toml", "generate.redact", "needs generate.locate: what is replaced must be found")
-        if manifest.generate.recognise:
-            raise Problem("skill.toml", "generate.recognise", "needs generate.locate: it adds to what is located")
-        if manifest.generate.join:
-            raise Problem("skill.toml", "generate.join", "needs generate.locate: what is joined must be found")
+        for entry in ("redact", "recognise", "join"):
+            if getattr(manifest.generate, entry):
+                raise Problem("skill.toml", f"generate.{entry}", "needs generate.locate: it works on what is located")
         return
     if name not in properties or name not in required:
         raise Problem("skill.toml", "generate.locate", f"{OUTPUT_FILE} has no required property `{name}`")
@@ -194,8 +191,9 @@ def _check_located(properties: Mapping[str, Any], required: list[str], manifest:
     named = {f"recognise.{kind}": (kind,) for kind in manifest.generate.recognise}
     named |= {f"join.{kind}": (kind, *tail) for kind, tail in manifest.generate.join.items()}
     for entry, kinds in named.items():
-        if known is not None and (strange := next((kind for kind in kinds if kind not in known), None)) is not None:
-            raise Problem("skill.toml", f"generate.{entry}", f"`{strange}` is none of the types in {OUTPUT_FILE}")
+        for kind in kinds:
+            if known is not None and kind not in known:
+                raise Problem("skill.toml", f"generate.{entry}", f"`{kind}` is none of the types in {OUTPUT_FILE}")
 
 
 def fixed_labels(label_schema: Any) -> list[tuple[str, str]]:

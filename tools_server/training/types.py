@@ -10,10 +10,10 @@ Kind = Literal["lora", "alora"]
 """A plain LoRA acts on every token; an activated one from the answer's turn on, so that a document's KV is shared."""
 
 ChooseBy = Literal["loss", "right", "last"]
-"""Which step is kept: that of the lowest loss on dev, of most right on dev, or the last one whatever dev says."""
 """What makes a step the best one on dev: the lowest loss, or most samples with every decision right (of equals, the
-lower loss). Where answers are written, the share right may go on rising after the loss: a few decisions that are wrong
-and very sure weigh on the mean, and count once in what is right."""
+lower loss); with `last` it is the last one that was measured, whatever dev says. Where answers are written, the share
+right may go on rising after the loss: a few decisions that are wrong and very sure weigh on the mean, and count once in
+what is right."""
 
 
 @dataclass(frozen=True, slots=True)
