@@ -200,7 +200,7 @@ def _facts(recipe: Recipe, folder: Path) -> dict[str, Any]:
         "skills": list(recipe.skills),
         "here": is_here(recipe, folder),
         "files": {
-            split: {"path": str(folder / pin.path), "sha256": pin.sha256, "records": pin.records}
+            split: {"path": str(recipe.path_of(pin, folder)), "sha256": pin.sha256, "records": pin.records}
             for split, pin in recipe.files.items()
         },
     }

@@ -29,7 +29,7 @@ def pull(recipe: Recipe, folder: Path, told: Told, *, client: Any = None) -> lis
         DataNotFound: a file that is missing has no address; the hint says where the set is published.
         DataUnreachable: the address did not deliver the pinned bytes; nothing of the file was kept.
     """
-    missing = [pin for pin in recipe.pins if not (folder / pin.path).is_file()]
+    missing = [pin for pin in recipe.pins if not recipe.path_of(pin, folder).is_file()]
     for pin in missing:
         if pin.url is None:
             raise DataNotFound(

@@ -26,8 +26,8 @@ def data_folder(settings: Settings) -> Path:
 
 
 def is_here(recipe: Recipe, folder: Path) -> bool:
-    """Whether all files of a data set lie in the folder; reads no content."""
-    return all((folder / pin.path).is_file() for pin in recipe.pins)
+    """Whether all files of a data set lie in the folder or beside the recipe; reads no content."""
+    return all(recipe.path_of(pin, folder).is_file() for pin in recipe.pins)
 
 
 def load(recipe: Recipe, split: str, skill: str, *, folder: Path) -> list[Sample]:
@@ -67,7 +67,7 @@ def read_records(recipe: Recipe, split: str, *, folder: Path) -> list[Record]:
         DataInvalid: the file is not the pinned one, or holds something else than as many JSON objects as pinned.
     """
     pin = recipe.split(split)
-    path = folder / pin.path
+    path = recipe.path_of(pin, folder)
     records: list[Record] = []
     # By line feed alone: what else Python takes for the end of a line may stand inside a JSON string.
     for number, line in enumerate(_read_pinned(recipe, pin, folder).split(b"\n"), 1):
@@ -111,7 +111,7 @@ def _labels(recipe: Recipe, mapping: SampleMapping, folder: Path) -> list[Label]
     """Read the data set's labels, where the mapping needs them."""
     if not isinstance(mapping, LabelMapping) or mapping.labels == "fixed" or recipe.labels is None:
         return []
-    place = str(folder / recipe.labels.path)
+    place = str(recipe.path_of(recipe.labels, folder))
     entries = _parse_json(_read_pinned(recipe, recipe.labels, folder), place)
     try:
         return [Label(str(entry["name"]), str(entry.get("description") or "")) for entry in entries]
@@ -131,7 +131,7 @@ def _parse_json(source: bytes, place: str) -> Any:
 
 def _read_pinned(recipe: Recipe, pin: FilePin, folder: Path) -> bytes:
     """Read a file whole and check it before anything is taken out of it."""
-    path = folder / pin.path
+    path = recipe.path_of(pin, folder)
     try:
         content = path.read_bytes()
     except FileNotFoundError as error:

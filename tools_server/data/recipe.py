@@ -1,7 +1,8 @@
 """Recipes: what a data set is, whose it is, which bytes are meant, and what samples are made of them.
 
 A recipe is a TOML file called `<name>.toml`. Those that ship lie in `datasets/`, the user's own in `datasets/` of the
-config folder; of two with one name the user's wins. The data itself is never part of either.
+config folder; of two with one name the user's wins. Data that was fetched is part of neither; what was written for a
+recipe may lie beside it.
 """
 
 import difflib
@@ -9,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, StringConstraints, model_validator
 
 from tools_server.bundled import bundled_dir
 from tools_server.data.mappings import LabelMapping, SampleMapping
@@ -22,7 +23,7 @@ __all__ = ["FilePin", "Recipe", "Recipes", "SplitPin", "read_recipe"]
 RelativePath = Annotated[
     str, StringConstraints(pattern=r"^(?:[A-Za-z0-9_-][A-Za-z0-9_.-]*/)*[A-Za-z0-9_-][A-Za-z0-9_.-]*$")
 ]
-"""Inside the data folder: no part begins with a dot, so none leads out of it."""
+"""Inside the data folder, or the recipe's: no part begins with a dot, so none leads out of it."""
 
 
 class _Section(BaseModel):
@@ -30,7 +31,7 @@ class _Section(BaseModel):
 
 
 class FilePin(_Section):
-    """One file: `path` in the data folder, the SHA-256 of its bytes, and where it can be downloaded as it is."""
+    """One file: `path` in the data folder or beside the recipe, its bytes' SHA-256, and where it can be downloaded."""
 
     path: RelativePath
     sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -60,6 +61,7 @@ class Recipe(_Section):
     files: Annotated[Mapping[str, SplitPin], Field(min_length=1)]
     labels: FilePin | None = None
     samples: tuple[SampleMapping, ...] = ()
+    _home: Path | None = PrivateAttr(None)  # the folder of the recipe's own file
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -84,6 +86,18 @@ class Recipe(_Section):
     def pins(self) -> tuple[FilePin, ...]:
         """Every file of the data set."""
         return (*self.files.values(), *([self.labels] if self.labels else []))
+
+    def found_in(self, home: Path) -> Self:
+        """The same recipe, which knows the folder of its own file."""
+        copied = self.model_copy()
+        copied._home = home
+        return copied
+
+    def path_of(self, pin: FilePin, folder: Path) -> Path:
+        """Where a file of the data set is: in the data folder, unless it lies beside the recipe and not there."""
+        if self._home is not None and not (folder / pin.path).exists() and (self._home / pin.path).exists():
+            return self._home / pin.path
+        return folder / pin.path
 
     def split(self, name: str) -> SplitPin:
         """The file of one split.
@@ -122,7 +136,7 @@ def read_recipe(path: Path) -> Recipe:
     recipe = read_toml(path, Recipe, lambda message: DataInvalid(message, hint))
     if recipe.name != path.stem:
         raise DataInvalid(f"{path}: name: {recipe.name!r} is not the file's name.", f"Call it {path.stem!r}.")
-    return recipe
+    return recipe.found_in(path.parent)
 
 
 class Recipes:

@@ -61,6 +61,25 @@ def test_a_missing_file_is_told_with_where_it_can_be_had_and_where_it_belongs(da
     assert "CC0-1.0; Nobody in particular" in error.value.hint
 
 
+def test_a_file_beside_the_recipe_is_read_unless_the_data_folder_has_one(data: DataSet, tmp_path: Path):
+    recipe = labelled(data, FIXED).found_in(data.folder)
+    elsewhere = tmp_path / "elsewhere"
+    assert is_here(recipe, elsewhere)
+    assert len(load(recipe, "train", "classify", folder=elsewhere)) == 40
+
+    (elsewhere / "tiny").mkdir(parents=True)
+    (elsewhere / "tiny/train.jsonl").write_text("{}", "utf-8")
+    with pytest.raises(DataInvalid, match="has SHA-256"):
+        load(recipe, "train", "classify", folder=elsewhere)
+
+
+def test_a_file_that_is_nowhere_belongs_into_the_data_folder(data: DataSet, tmp_path: Path):
+    recipe = labelled(data, FIXED).found_in(tmp_path / "recipes")
+    with pytest.raises(DataNotFound) as error:
+        load(recipe, "train", "classify", folder=tmp_path / "elsewhere")
+    assert str(tmp_path / "elsewhere/tiny/train.jsonl") in error.value.message
+
+
 def test_a_missing_file_with_an_address_is_to_be_pulled(data: DataSet):
     recipe = data.split("train", label_rows(1), url="https://data.example/train.jsonl").recipe(FIXED)
     (data.folder / "tiny/train.jsonl").unlink()
