@@ -34,7 +34,7 @@ def pull(recipe: Recipe, folder: Path, told: Told, *, client: Any = None) -> lis
         if pin.url is None:
             raise DataNotFound(
                 f"Data set {recipe.name!r} names no address for {pin.path}.",
-                f"It is published at {recipe.homepage} ({recipe.licence}); put the pinned file at {folder / pin.path}.",
+                f"{recipe.published} Put the pinned file at {folder / pin.path}.",
             )
     if not missing:
         return []

@@ -151,7 +151,4 @@ def _read_pinned(recipe: Recipe, pin: FilePin, folder: Path) -> bytes:
 def _way_to(recipe: Recipe, pin: FilePin) -> str:
     if pin.url is not None:
         return f"Run `tools-server data pull {recipe.name}`."
-    return (
-        f"Put it there, or set `data_dir` to the folder that holds {pin.path}. "
-        f"The set is published at {recipe.homepage} ({recipe.licence}; {recipe.attribution.rstrip('.')})."
-    )
+    return f"Put it there, or set `data_dir` to the folder that holds {pin.path}. {recipe.published}"

@@ -48,7 +48,7 @@ class Recipe(_Section):
     """One data set.
 
     `licence` is an SPDX expression, `attribution` what it asks to be said, `changes` how the pinned files differ from
-    what `homepage` publishes.
+    what `homepage` publishes. What was written for the recipe and lies beside it needs no `homepage`.
     """
 
     name: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,49}$")]
@@ -56,7 +56,7 @@ class Recipe(_Section):
     language: Annotated[str, StringConstraints(pattern=r"^[a-z]{2,3}$")]
     licence: str = Field(min_length=1)
     attribution: str = Field(min_length=1)
-    homepage: Annotated[str, StringConstraints(pattern=r"^https?://")]
+    homepage: Annotated[str, StringConstraints(pattern=r"^https?://")] | None = None
     changes: str = ""
     files: Annotated[Mapping[str, SplitPin], Field(min_length=1)]
     labels: FilePin | None = None
@@ -98,6 +98,14 @@ class Recipe(_Section):
         if self._home is not None and not (folder / pin.path).exists() and (self._home / pin.path).exists():
             return self._home / pin.path
         return folder / pin.path
+
+    @property
+    def published(self) -> str:
+        """Where the set can be had, as a sentence for people."""
+        credit = f"{self.licence}; {self.attribution.rstrip('.')}"
+        if self.homepage is None:
+            return f"It belongs beside the recipe ({credit})."
+        return f"It is published at {self.homepage} ({credit})."
 
     def split(self, name: str) -> SplitPin:
         """The file of one split.

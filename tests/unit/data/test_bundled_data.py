@@ -22,7 +22,7 @@ CASES = [
 
 
 def read(recipe: Recipe, split: str, skill: str) -> list[Sample]:
-    if not (FOLDER / recipe.files[split].path).is_file():
+    if not recipe.path_of(recipe.files[split], FOLDER).is_file():
         pytest.skip(f"data set {recipe.name} is not in {FOLDER}")
     return load(recipe, split, skill, folder=FOLDER)
 
@@ -41,9 +41,10 @@ def test_real_records_become_calls_that_their_skill_takes(name: str, skill: str,
     check_disjoint(by_split)
 
 
+@pytest.mark.parametrize("name", ["presidio_pii", "everyday_pii"])
 @pytest.mark.parametrize("split", ["train", "dev"])
-def test_the_entities_of_personal_data_stand_in_their_text(split: str):
-    for sample in read(RECIPES.get("presidio_pii"), split, "find_pii"):
+def test_the_entities_of_personal_data_stand_in_their_text(name: str, split: str):
+    for sample in read(RECIPES.get(name), split, "find_pii"):
         place = 0
         for entity in sample.expected["entities"]:
             place = sample.arguments["text"].index(entity["value"], place) + 1

@@ -54,7 +54,7 @@ def test_the_promised_recipes_ship():
     assert set(Recipes([bundled_dir("datasets")]).names()) >= {
         *("banking77", "clinc150", "bitext_support", "snips_intents", "snips_extraction", "sgd_intents"),
         "snips_commands",
-        *("sgd_extraction", "commit_types", "presidio_pii", "wnut17", "scitldr", "qmsum", "gum_summaries"),
+        *("sgd_extraction", "commit_types", "presidio_pii", "everyday_pii", "wnut17", "scitldr", "qmsum", "gum_summaries"),
     }
 
 
