@@ -80,6 +80,13 @@ def test_a_file_that_is_nowhere_belongs_into_the_data_folder(data: DataSet, tmp_
     assert str(tmp_path / "elsewhere/tiny/train.jsonl") in error.value.message
 
 
+def test_a_set_that_is_published_nowhere_says_that_it_belongs_beside_its_recipe(data: DataSet, tmp_path: Path):
+    recipe = data.split("train", label_rows(1)).recipe(FIXED, homepage=None)
+    with pytest.raises(DataNotFound) as error:
+        load(recipe, "train", "classify", folder=tmp_path / "elsewhere")
+    assert "It belongs beside the recipe (CC0-1.0; Nobody in particular)." in error.value.hint
+
+
 def test_a_missing_file_with_an_address_is_to_be_pulled(data: DataSet):
     recipe = data.split("train", label_rows(1), url="https://data.example/train.jsonl").recipe(FIXED)
     (data.folder / "tiny/train.jsonl").unlink()
