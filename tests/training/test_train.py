@@ -156,6 +156,22 @@ def test_a_run_that_was_begun_is_not_begun_again_by_accident(skill: Skill, setti
     assert "--resume" in caught.value.hint
 
 
+def test_a_budget_that_cuts_the_steps_says_so_and_leaves_one_at_least(skill: Skill, settings: Settings, tmp_path: Path):
+    data = data_of(skill, settings, write_samples(tmp_path / "samples.jsonl"))
+    said: list[str] = []
+    outcome = run_training(
+        skill,
+        data,
+        settings,
+        QUICK,
+        Options(threads=2, folder=tmp_path / "run", budget_s=0.001),
+        told=lambda _: None,
+        said=said.append,
+    )
+    assert outcome.result.steps == 1
+    assert any(line.startswith("the budget is for 1 of the ") for line in said)
+
+
 def test_an_interrupted_run_can_be_finished_with_its_best_step(skill: Skill, settings: Settings, tmp_path: Path):
     data = data_of(skill, settings, write_samples(tmp_path / "samples.jsonl"))
     options = Options(threads=2, folder=tmp_path / "run")

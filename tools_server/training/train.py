@@ -133,7 +133,7 @@ def run_training(
     body = Body(model, lowest, first_passes(train, dev, hyper))
     objective = Objective(model, body, activation, activated=hyper.kind == "alora")
     if state.step == 0 and options.budget_s is not None:
-        state.steps = min(state.steps, _affordable(objective, body, train, hyper, options.budget_s))
+        state.steps = _within(state.steps, _affordable(objective, body, train, hyper, options.budget_s), said)
     said(f"{_size(train, hyper)}, {len(dev):,} on dev, {state.steps} steps")
     trainer = Trainer(
         model,
@@ -227,6 +227,13 @@ def _check_memory(needed: int, hyper: Hyperparameters) -> None:
             f"Close other programs, lower --rows (now {hyper.rows}) or --row-tokens (now {hyper.row_tokens}), or "
             "train a smaller model.",
         )
+
+
+def _within(planned: int, affordable: int, said: Callable[[str], None]) -> int:
+    """The steps that are made: what is affordable of what is planned. A plan that is cut is told."""
+    if affordable < planned:
+        said(f"the budget is for {affordable:,} of the {planned:,} steps of all epochs")
+    return min(planned, affordable)
 
 
 def _affordable(
