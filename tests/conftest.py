@@ -7,8 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tools_server.settings import ENV_PREFIX
+
+settings.register_profile("untimed", deadline=None)  # other work on the machine is no failure
+settings.load_profile("untimed")
 
 _VARIABLE = f"{ENV_PREFIX}RUNTIME_DIR"
 

@@ -196,7 +196,7 @@ def emptiest(schema: Any) -> Any:
     return example(schema)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(_objects(SCHEMAS))
 def test_full_and_empty_answers_pass_and_answer_the_schema_as_given(schema: Any) -> None:
     wide = widen(schema)

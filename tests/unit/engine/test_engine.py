@@ -678,7 +678,7 @@ requests = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(requests, st.sampled_from([1, 3, 64]))
 def test_whatever_runs_together_every_answer_is_what_it_would_be_alone(batch, stretch):
     async def scenario() -> None:

@@ -251,7 +251,7 @@ NESTED = {
 }
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(
     st.text(max_size=40)
     | st.text(alphabet='ab "\\\n\t{}[]:,/#u0\x00\x1f\x7f\u0301é😀שלום日本\u2028', max_size=40)
@@ -274,7 +274,6 @@ def test_whatever_is_written_its_copies_are_in_the_text(compiler: GrammarCompile
         assert all(copy in text and (copy in ("", copy.strip(" \n\t\r"))) for copy in copies)
 
 
-@settings(deadline=None)
 @given(st.text(max_size=60))
 def test_chunks_lose_nothing_and_any_run_of_them_can_be_copied(compiler: GrammarCompiler, text: str):
     pieces = chunks(text)

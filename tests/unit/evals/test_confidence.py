@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics
 
@@ -57,7 +57,6 @@ def guo(confidences: list[float], right: list[bool], bins: int) -> float:
     return error
 
 
-@settings(deadline=None)
 @given(JUDGED, st.integers(1, 20))
 def test_the_calibration_error_is_that_of_the_paper(judged: list[tuple[float, bool]], bins: int):
     confidences, right = unzipped(judged)
@@ -82,7 +81,6 @@ def test_the_area_under_the_roc_curve_counts_pairs_and_half_of_ties():
     assert auroc(CONFIDENCES, RIGHT) == pytest.approx((1 + 1 + 0.5 + 1 + 0 + 1) / 6)
 
 
-@settings(deadline=None)
 @given(JUDGED)
 def test_the_area_under_the_roc_curve_is_that_of_all_pairs(judged: list[tuple[float, bool]]):
     confidences, right = unzipped(judged)
@@ -144,7 +142,6 @@ def test_a_bin_has_its_share_of_right_answers_with_wilsons_interval():
     assert (low.accuracy_low, low.accuracy_high) == wilson(0, 1)
 
 
-@settings(deadline=None)
 @given(JUDGED, st.integers(1, 20))
 def test_bins_have_every_answer_once_and_none_is_empty(judged: list[tuple[float, bool]], bins: int):
     found = reliability(*unzipped(judged), bins=bins)
@@ -164,7 +161,6 @@ def test_answers_of_the_same_confidence_are_kept_or_left_together():
     assert found.count == 5
 
 
-@settings(deadline=None)
 @given(JUDGED, SHARES)
 def test_every_point_keeps_what_its_threshold_keeps(judged: list[tuple[float, bool]], other: float):
     confidences, right = unzipped(judged)
@@ -190,7 +186,6 @@ def test_the_area_under_the_risk_curve_is_the_mean_risk_over_the_answers_thresho
     assert aurc(CONFIDENCES, RIGHT) == pytest.approx((0 + 1 / 3 + 1 / 3 + 1 / 4 + 2 / 5) / 5)
 
 
-@settings(deadline=None)
 @given(JUDGED)
 def test_the_area_under_the_risk_curve_is_that_of_the_paper(judged: list[tuple[float, bool]]):
     risks = []
@@ -200,7 +195,6 @@ def test_the_area_under_the_risk_curve_is_that_of_the_paper(judged: list[tuple[f
     assert aurc(*unzipped(judged)) == pytest.approx(sum(risks) / len(risks), abs=1e-12)
 
 
-@settings(deadline=None)
 @given(JUDGED, st.randoms(use_true_random=False))
 def test_the_order_of_the_answers_does_not_matter(judged: list[tuple[float, bool]], random: Any):
     shuffled = list(judged)

@@ -64,7 +64,7 @@ def test_a_picture_is_xml_with_a_role_and_a_name(picture: Callable[[str, str], s
 
 
 @EVERY_PICTURE
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(title=st.text(max_size=200), name=st.text(max_size=80))
 def test_any_text_is_escaped_and_gives_xml_that_can_be_written(
     picture: Callable[[str, str], str], title: str, name: str

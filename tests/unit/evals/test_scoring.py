@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, f1_score
 
@@ -72,7 +72,6 @@ def test_accuracy_and_macro_f1_of_labels():
     assert {"expected": "praise", "answered": None, "samples": 1} in scored.details["confusions"]
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("abcd"), st.sampled_from("abcd")), min_size=1, max_size=40))
 def test_label_scores_are_those_of_scikit_learn(pairs: list[tuple[str, str]]):
     samples = labelled(*((str(number), wanted) for number, (wanted, _) in enumerate(pairs)), labels=list("abcd"))

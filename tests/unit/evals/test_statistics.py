@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -24,14 +24,12 @@ def test_the_p_value_is_that_of_fair_coins(seen: int, opposite: int, p: float):
     assert mcnemar(seen, opposite) == pytest.approx(p)
 
 
-@settings(deadline=None)
 @given(st.integers(0, 60), st.integers(0, 60))
 def test_the_p_value_is_that_of_the_exact_binomial_test(seen: int, opposite: int):
     wanted = stats.binomtest(seen, seen + opposite, alternative="greater").pvalue if seen + opposite else 1.0
     assert mcnemar(seen, opposite) == pytest.approx(wanted)
 
 
-@settings(deadline=None)
 @given(st.integers(0, 200), st.integers(1, 200))
 def test_the_interval_of_a_share_is_wilsons(right: int, total: int):
     right = min(right, total)

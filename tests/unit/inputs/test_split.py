@@ -30,7 +30,7 @@ def utf8(text: str) -> int:
 TEXTS = st.text(alphabet=st.sampled_from("ab é漢😀.!?。 \t\n\r\"')…"), max_size=400) | st.text(max_size=200)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(TEXTS, st.integers(1, 60))
 def test_no_character_is_lost_and_every_chunk_fits(text: str, limit: int) -> None:
     for count in (words, len):
@@ -39,7 +39,7 @@ def test_no_character_is_lost_and_every_chunk_fits(text: str, limit: int) -> Non
         assert all(chunk and count(chunk) <= limit for chunk in chunks)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(TEXTS, st.integers(1, 12))
 def test_a_character_longer_than_a_chunk_stays_whole(text: str, limit: int) -> None:
     chunks = split(text, limit, utf8)
@@ -47,7 +47,7 @@ def test_a_character_longer_than_a_chunk_stays_whole(text: str, limit: int) -> N
     assert all(utf8(chunk) <= limit or len(chunk) == 1 for chunk in chunks)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(TEXTS, st.integers(3, 30))
 def test_token_counts_that_do_not_add_up_are_still_honoured(text: str, limit: int) -> None:
     def count(part: str) -> int:  # every join costs more than its parts
