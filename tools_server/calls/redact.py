@@ -5,7 +5,7 @@ replaced. The words themselves are never written by anyone.
 """
 
 import re
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -49,23 +49,34 @@ def recognised(entities: Sequence[Entity], text: str, forms: Mapping[str, str]) 
     """Add to located entities what shows by its form what it is, in the order of the text.
 
     `forms` says which type each form of `evidence.identifiers.FORMS` has. What was taken for something else in the
-    place of such an identifier, or in a part of it, is left out.
+    place of such an identifier, or in a part of it, is left out. An entity of the same type around one stays, for more
+    may belong to it than its form tells (`Thursday 2024-12-05`); one around several of its type gives way to them.
     """
     start, end = PLACE
-    certain = [
+    found = [
         {"type": kind, "value": text[first:stop], start: first, end: stop}
         for kind, form in forms.items()
         for first, stop in identifiers(form, text)
     ]
-    certain.sort(key=lambda each: each[start])
+    certain: list[dict[str, Any]] = []
+    for each in sorted(found, key=lambda each: (each[start], -each[end])):
+        if not certain or each[end] > certain[-1][end]:  # the address of a mailbox within that of a page is none
+            certain.append(each)
     starts = [each[start] for each in certain]
 
-    def replaced(entity: Entity) -> bool:
+    kept: list[dict[str, Any]] = []
+    told: set[int] = set()  # where one begins that an entity has around it
+    for entity in entities:
         before = bisect_right(starts, entity[start]) - 1
-        return before >= 0 and entity[end] <= certain[before][end]
-
-    kept = [dict(entity) for entity in entities if not replaced(entity)]
-    return sorted([*kept, *certain], key=lambda each: (each[start], -each[end]))
+        if before >= 0 and entity[end] <= certain[before][end]:
+            continue
+        reach = slice(bisect_left(starts, entity[start]), bisect_left(starts, entity[end]))
+        alike = [each for each in certain[reach] if each["type"] == entity["type"] and each[end] <= entity[end]]
+        if len(alike) < 2:
+            told.update(each[start] for each in alike)
+            kept.append(dict(entity))
+    added = [each for each in certain if each[start] not in told]
+    return sorted([*kept, *added], key=lambda each: (each[start], -each[end]))
 
 
 def joined(entities: Iterable[Entity], text: str, tails: Mapping[str, Collection[str]]) -> list[dict[str, Any]]:

@@ -1,10 +1,11 @@
-"""Identifiers that show by their form what they are: addresses in networks, and numbers that check themselves.
+"""Identifiers that show by their form what they are: addresses in networks, numbers that check themselves, and more.
 
 A model may overlook one, or take the number of a card for that of a telephone; a pattern and a check digit do neither.
 """
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from datetime import date
 from ipaddress import ip_address
 
 __all__ = ["FORMS", "identifiers"]
@@ -20,6 +21,17 @@ _CARD = re.compile(r"(?<![\w.+-])[2-6]\d{3}(?:[ -]?\d){9,15}(?!\w|[.,-]\d)")
 _IBAN = re.compile(r"(?<!\w)[A-Z]{2}\d\d(?: [A-Z0-9]{4}){2,7}(?: [A-Z0-9]{1,3})?(?!\w)")
 _IBAN_COMPACT = re.compile(r"(?<!\w)[A-Za-z]{2}\d\d[A-Za-z0-9]{11,30}(?!\w)")
 _SSN = re.compile(r"(?<![\w-])(?!000|666|9)\d{3}-(?!00)\d\d-(?!0000)\d{4}(?![\w-])")
+_URL = re.compile(
+    r"(?<![\w.])(?:https?://|www\.)\w(?:[^\s<>\"'`|\\^{}\[\]()]|\([^\s<>\"'`|\\^{}\[\]()]{0,200}\)){2,2000}(?<![.,;:!?*_~])",
+    re.IGNORECASE,
+)
+_PHONE = re.compile(
+    r"(?<![\w+./-])\+[1-9](?:[ ./-]?(?:\d|\(\d{1,5}\))){6,20}(?:,? ?(?:ext\.?|x) ?\d{1,6})?(?!\w|[.,/-]\d)"
+)
+_ISO_DATE = re.compile(
+    r"(?<![\w./-])(\d{4}-\d\d-\d\d)"
+    r"(?:[T ]\d\d:\d\d(?::\d\d(?:[.,]\d{1,9})?)?(?:Z| ?[+-]\d\d(?::?\d\d)?| ?(?:UTC|GMT|[A-Z]{1,4}T))?)?(?!\w|[.,/-]\d)"
+)
 
 
 def identifiers(form: str, text: str) -> Iterator[Span]:
@@ -69,11 +81,32 @@ def _ibans(text: str) -> Iterator[Span]:
             stop = text.rfind(" ", start, stop)  # words in capitals may follow: leave the last group out
 
 
+def _phones(text: str) -> Iterator[Span]:
+    """International telephone numbers (ITU-T E.164): a plus and 9 to 15 digits. Sums with a plus seldom have nine."""
+    for start, end in _matches(_PHONE, text):
+        number = re.split(r"[ex]", text[start:end], maxsplit=1)[0]
+        if 9 <= sum(sign.isdecimal() for sign in number) <= 15:
+            yield start, end
+
+
+def _iso_dates(text: str) -> Iterator[Span]:
+    """Days of the calendar as ISO 8601 and logs write them, with the time and the zone that belong to them."""
+    for match in _ISO_DATE.finditer(text):
+        try:
+            date.fromisoformat(match[1])
+        except ValueError:
+            continue
+        yield match.span()
+
+
 FORMS: Mapping[str, Callable[[str], Iterator[Span]]] = {
     "email": lambda text: _matches(_EMAIL, text),
     "ip_address": _addresses,
     "payment_card": _cards,
     "iban": _ibans,
     "us_ssn": lambda text: _matches(_SSN, text),
+    "url": lambda text: _matches(_URL, text),
+    "phone_number": _phones,
+    "iso_date": _iso_dates,
 }
 """What can be found, by the names that `generate.recognise` of a skill.toml uses."""

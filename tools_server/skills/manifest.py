@@ -71,7 +71,7 @@ class Choose(_Section):
     write: tuple[str, ...] = Field(default=(), strict=False)
 
 
-IdentifierForm = Literal["email", "ip_address", "payment_card", "iban", "us_ssn"]
+IdentifierForm = Literal["email", "ip_address", "payment_card", "iban", "us_ssn", "url", "phone_number", "iso_date"]
 """Identifiers that code can find: those of `evidence.identifiers.FORMS`."""
 
 

@@ -106,6 +106,33 @@ def test_what_shows_by_its_form_what_it_is_takes_the_place_of_what_it_was_taken_
 @pytest.mark.parametrize(
     ("text", "pairs", "wanted"),
     [
+        pytest.param("on 2024-12-05", [("date", "12-05")], ["2024-12-05"], id="a part gives way"),
+        pytest.param("on Thu 2024-12-05", [("date", "Thu 2024-12-05")], ["Thu 2024-12-05"], id="more around it stays"),
+        pytest.param("Ann 2024-12-05", [("person", "Ann 2024-12-05")], ["Ann 2024-12-05", "2024-12-05"], id="as other"),
+        pytest.param(
+            "from 2024-12-05 to 2024-12-09",
+            [("date", "2024-12-05 to 2024-12-09")],
+            ["2024-12-05", "2024-12-09"],
+            id="two as one are two",
+        ),
+        pytest.param(
+            "see https://a.example/?to=ann@b.example&on=2024-12-05",
+            [("person", "ann")],
+            ["https://a.example/?to=ann@b.example&on=2024-12-05"],
+            id="within a page's address is nothing else",
+        ),
+    ],
+)
+def test_what_shows_by_its_form_is_given_once(text: str, pairs: list[tuple[str, str]], wanted: list[str]):
+    forms = {"date": "iso_date", "e-mail": "email", "domain": "url"}
+    found = recognised(located(entities(*pairs), text), text, forms)
+    assert [each["value"] for each in found] == wanted
+    assert recognised(found, text, forms) == found
+
+
+@pytest.mark.parametrize(
+    ("text", "pairs", "wanted"),
+    [
         pytest.param(
             "Ann, 450 Mill Lane 15, Ashford TN23 1AA",
             [
