@@ -140,6 +140,17 @@ def test_the_answer_turn_invokes_an_activated_adapter(vocabulary: LlamaVocabular
     assert example.tokens[example.invocation : example.prompt] == invocation
 
 
+def test_letters_that_take_several_tokens_can_be_learnt(vocabulary: LlamaVocabulary):
+    order = "Škofja Loka"  # the text has another letter that begins with the same byte, so the next one is free
+    arguments = {"text": f"Order from Žiri and {order}.", "fields": SCHEMA}
+    sample = Sample("1", "extract", arguments, {"data": {"order": order}}, "here:1")
+    (example,) = ExampleBuilder(skill_of("extract"), vocabulary).build([sample])
+    pieces = [vocabulary.piece(token) for token in example.tokens[example.prompt :]]
+    assert "Š".encode()[1:] in pieces, "the letter is not parted"
+    assert order.encode() in b"".join(pieces)
+    assert "Š".encode()[1:] in [vocabulary.piece(target.token) for target in example.targets]
+
+
 def test_a_summary_without_key_points_is_learnt_up_to_its_end(vocabulary: LlamaVocabulary):
     def learnt(expected: Mapping[str, Any]) -> tuple[bytes, list[tuple[int, int]]]:
         (example,) = examples(vocabulary, "summarise", {"max_words": 40}, expected)

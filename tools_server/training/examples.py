@@ -134,8 +134,10 @@ class ExampleBuilder:
         after = len(rest) - learnt  # bytes that are known to follow, and not learnt
         tokens: list[int] = []
         free: list[int] = []
+        begun: list[int] = []  # the further tokens of a character that one token began
         while not after or len(rest) > after:
             for forced in matcher.forced():
+                begun = begun[1:] if begun[:1] == [forced] else []
                 if after and len(rest) <= after:
                     return tokens, free
                 piece = self._vocabulary.piece(forced)
@@ -150,7 +152,7 @@ class ExampleBuilder:
                 free.append(len(tokens))
                 tokens.append(min(self._vocabulary.eog_tokens))
                 break
-            token = self._next(rest)
+            token, *begun = begun or self._next(rest)
             if not matcher.mask()[token]:
                 raise _impossible(place, answer, self._vocabulary.piece(token))
             free.append(len(tokens))
@@ -161,9 +163,16 @@ class ExampleBuilder:
             raise _impossible(place, answer, rest[:20])
         return tokens, free
 
-    def _next(self, rest: bytes) -> int:
-        text = rest.decode("utf-8", errors="ignore")
-        return self._vocabulary.tokenize(text[:64], special=False)[0]
+    def _next(self, rest: bytes) -> list[int]:
+        """Give the next token; where it ends within a character, as rare letters do, also those that complete it."""
+        tokens: list[int] = []
+        at = 0
+        for token in self._vocabulary.tokenize(rest.decode("utf-8", errors="ignore")[:64], special=False):
+            tokens.append(token)
+            at += len(self._vocabulary.piece(token))
+            if rest[at : at + 1] < b"\x80" or rest[at : at + 1] >= b"\xc0":
+                break
+        return tokens
 
     def _prompt(self, own: Mapping[str, Any], text: str, label: Label | None = None) -> tuple[int, ...]:
         return self._chats.encode(render(self._skill, own, text, label=label)).tokens
