@@ -53,7 +53,7 @@ def recognised(entities: Sequence[Entity], text: str, forms: Mapping[str, str]) 
     may belong to it than its form tells (`Thursday 2024-12-05`); one around several of its type gives way to them.
     """
     start, end = PLACE
-    found = [
+    found: list[dict[str, Any]] = [
         {"type": kind, "value": text[first:stop], start: first, end: stop}
         for kind, form in forms.items()
         for first, stop in identifiers(form, text)
