@@ -10,7 +10,7 @@ import anyio.to_thread
 from tools_server.calls.forms import AnswerForm
 from tools_server.calls.gather import gather
 from tools_server.calls.places import evidence_of
-from tools_server.calls.redact import joined, located, recognised, redacted
+from tools_server.calls.redact import joined, located, recognised, redacted, repeated
 from tools_server.calls.signals import ValueSignal, answer_confidence, shown_signals, value_signals
 from tools_server.calls.trust import Trust
 from tools_server.calls.work import Work
@@ -168,6 +168,8 @@ class Generator:
             offset += len(part)
         if self._generate.recognise:
             entities = recognised(entities, text, self._generate.recognise)
+        if self._generate.everywhere:
+            entities = repeated(entities, text, self._generate.everywhere)
         if self._generate.join:
             entities = joined(entities, text, self._generate.join)
         return {name: entities} | ({REDACTED: redacted(text, entities)} if self._generate.redact else {})

@@ -13,7 +13,7 @@ from tools_server.engine.words import borders, occurrences
 from tools_server.evidence.identifiers import identifiers
 from tools_server.skills.schemas import PLACE
 
-__all__ = ["joined", "located", "recognised", "redacted"]
+__all__ = ["joined", "located", "recognised", "redacted", "repeated"]
 
 Entity = Mapping[str, Any]
 """`type` and `value`; once located also `start` and `end`, in characters of the text."""
@@ -77,6 +77,31 @@ def recognised(entities: Sequence[Entity], text: str, forms: Mapping[str, str]) 
             kept.append(dict(entity))
     added = [each for each in certain if each[start] not in told]
     return sorted([*kept, *added], key=lambda each: (each[start], -each[end]))
+
+
+def repeated(entities: Sequence[Entity], text: str, types: Collection[str]) -> list[dict[str, Any]]:
+    """Add the further places of words that are located entities of some types, and give all in the order of the text.
+
+    A name that was found once is that name in the next line, too, unless it stands within another entity there. The
+    longest are looked for first, and what was found as two types is of the first of them.
+    """
+    start, end = PLACE
+    at = borders(text)
+    kinds: dict[str, str] = {}
+    for entity in entities:
+        if entity["type"] in types:
+            kinds.setdefault(entity["value"], entity["type"])
+    covered = bytearray(len(text))
+    for entity in entities:
+        covered[entity[start] : entity[end]] = b"\1" * (entity[end] - entity[start])
+    found = [dict(entity) for entity in entities]
+    for value in sorted(kinds, key=len, reverse=True):
+        for first in occurrences(value, text, at):
+            stop = first + len(value)
+            if not any(covered[first:stop]):
+                covered[first:stop] = b"\1" * len(value)
+                found.append({"type": kinds[value], "value": value, start: first, end: stop})
+    return sorted(found, key=lambda each: (each[start], -each[end]))
 
 
 def joined(entities: Iterable[Entity], text: str, tails: Mapping[str, Collection[str]]) -> list[dict[str, Any]]:

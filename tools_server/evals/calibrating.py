@@ -57,8 +57,9 @@ class Order:
         """The skill as it is served, without the calibrations that it has: its answers are the model's own."""
         # With them its digest changes too, and answers that are kept would be asked again.
         served = self.adapters.served
-        added = served.manifest.generate.recognise  # by code, so it is no part of the prompt's digest
-        digest = sha256(json.dumps([served.prompt_digest, dict(added)]).encode()).hexdigest()
+        # What code adds is no part of the prompt's digest.
+        added = served.manifest.generate.model_dump(include={"recognise", "everywhere"}, exclude_defaults=True)
+        digest = sha256(json.dumps([served.prompt_digest, added]).encode()).hexdigest()
         return replace(served, calibrations=(), digest=digest)
 
     def folder(self, root: Path) -> Path:

@@ -34,7 +34,7 @@ PROMPT_FILES = (INPUT_FILE, OUTPUT_FILE, PROMPT_FILE)
 PROMPT_KEYS = {"kind", "choose", "generate"}
 """What of the files, and of the manifest, decides what the model is asked and in which form it answers."""
 
-BESIDE_KEYS = {"generate": {"recognise"}}
+BESIDE_KEYS = {"generate": {"recognise", "everywhere"}}
 """What of these keys only code reads."""
 
 GGUF_MAGIC = b"GGUF"

@@ -81,7 +81,8 @@ class Generate(_Section):
     `spans` says which strings of the answer are copied from the text, word for word: those that the schema marks, all
     that are free, or none. `locate` names a list of `{"type", "value"}` whose values are then found in the text, and
     `redact` gives the text with them replaced. `recognise` names, by type, identifiers that are found by their form
-    besides, whatever the model says. `join` names, by type, the types that go on an entity which they stand behind, as
+    besides, whatever the model says. `everywhere` names types whose words are one wherever they stand, once the model
+    has found them in one place. `join` names, by type, the types that go on an entity which they stand behind, as
     a city does an address: all of it is then one entity.
     """
 
@@ -90,6 +91,7 @@ class Generate(_Section):
     locate: str | None = None
     redact: bool = False
     recognise: Mapping[str, IdentifierForm] = Field(default_factory=dict)
+    everywhere: Annotated[tuple[str, ...], Field(strict=False)] = ()
     join: Mapping[str, Annotated[tuple[str, ...], Field(strict=False)]] = Field(default_factory=dict)
 
 

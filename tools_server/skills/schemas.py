@@ -164,7 +164,7 @@ def _check_located(properties: Mapping[str, Any], required: list[str], manifest:
     """Check that what the manifest wants located is a required list of `{"type", "value"}`."""
     name = manifest.generate.locate
     if name is None:
-        for entry in ("redact", "recognise", "join"):
+        for entry in ("redact", "recognise", "everywhere", "join"):
             if getattr(manifest.generate, entry):
                 raise Problem("skill.toml", f"generate.{entry}", "needs generate.locate: it works on what is located")
         return
@@ -188,7 +188,8 @@ def _check_located(properties: Mapping[str, Any], required: list[str], manifest:
             raise Problem(OUTPUT_FILE, f"{key}.items.properties.{added}", f"`{added}` is added by generate.locate")
     types: Any = entity["properties"]["type"]
     known: Any = cast("Mapping[str, Any]", types).get("enum") if isinstance(types, Mapping) else None
-    named = {f"recognise.{kind}": (kind,) for kind in manifest.generate.recognise}
+    named = {"everywhere": manifest.generate.everywhere}
+    named |= {f"recognise.{kind}": (kind,) for kind in manifest.generate.recognise}
     named |= {f"join.{kind}": (kind, *tail) for kind, tail in manifest.generate.join.items()}
     for entry, kinds in named.items():
         for kind in kinds:

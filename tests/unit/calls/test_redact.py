@@ -9,7 +9,7 @@ from jsonschema import Draft202012Validator
 
 from tests.unit.calls.calls_fakes import FakeEngine, pii_skill, runner_for
 from tools_server.bundled import bundled_dir
-from tools_server.calls.redact import joined, located, recognised, redacted
+from tools_server.calls.redact import joined, located, recognised, redacted, repeated
 from tools_server.engine.types import ConstraintKind, GenerationRequest
 from tools_server.skills.catalog import Catalog
 
@@ -213,6 +213,47 @@ def test_pieces_of_an_address_are_one_entity(text: str, pairs: list[tuple[str, s
     assert all(text[each["start"] : each["end"]] == each["value"] for each in found)
     assert joined(found, text, {"street": ("city", "zip")}) == found
     assert joined(found, text, {}) == found
+
+
+@pytest.mark.parametrize(
+    ("text", "pairs", "wanted"),
+    [
+        pytest.param("Ann. ann, Ann, Annual, Ann", [("p", "Ann")], ["Ann", "Ann", "Ann"], id="word for word"),
+        pytest.param(
+            "Ann, Ann Lee, Ann Lee", [("p", "Ann"), ("p", "Ann Lee")], ["Ann", "Ann Lee", "Ann Lee"], id="longest"
+        ),
+        pytest.param(
+            "Ann of Ann Lane, Ann", [("p", "Ann"), ("s", "Ann Lane")], ["Ann", "Ann Lane", "Ann"], id="not within"
+        ),
+        pytest.param("34 of 34", [("age", "34")], ["34"], id="not of all types"),
+        pytest.param("May. May", [("p", "May"), ("s", "May")], ["May", "May"], id="found as two types"),
+        pytest.param("Jo Jo Jo Jo", [("p", "Jo Jo")], ["Jo Jo", "Jo Jo"], id="apart from each other"),
+        pytest.param("nothing", [], [], id="none"),
+    ],
+)
+def test_what_was_found_once_is_an_entity_wherever_its_words_stand(
+    text: str, pairs: list[tuple[str, str]], wanted: list[str]
+):
+    found = repeated(located(entities(*pairs), text), text, ("p", "s"))
+    assert [each["value"] for each in found] == wanted
+    assert all(text[each["start"] : each["end"]] == each["value"] for each in found)
+    assert repeated(found, text, ("p", "s")) == found
+    assert repeated(found, text, ()) == found
+
+
+async def test_a_name_that_is_found_in_one_part_of_a_long_text_is_listed_in_all_of_them() -> None:
+    skill = Catalog([bundled_dir("skills")]).get("find_pii")
+    text = (
+        "Ann Lee came. "
+        + "Nothing is said here of anybody at all, nor is it in what follows. " * 300
+        + "So said Ann Lee."
+    )
+    engine = FakeEngine(
+        lambda prompt: json.dumps({"entities": entities(("person", "Ann Lee")) if "Ann Lee came" in prompt else []})
+    )
+    result = await runner_for(engine).run(skill, {"text": text})
+    assert len(engine.requests) > 1
+    assert [each["start"] for each in result.data["entities"]] == [0, len(text) - len("Ann Lee.")]
 
 
 async def test_an_address_in_pieces_has_one_mark_and_may_be_longer_than_a_piece_may() -> None:

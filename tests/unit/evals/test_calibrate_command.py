@@ -183,9 +183,12 @@ def test_a_method_that_there_is_not_is_named(command: Command, mine: str):
     assert "'magic' is none of auto, temperature, logistic, isotonic" in done.output
 
 
-def test_answers_that_are_kept_are_not_used_once_code_adds_other_things_to_them(tmp_path: Path):
+@pytest.mark.parametrize(("added", "empty"), [("recognise", {}), ("everywhere", ())])
+def test_answers_that_are_kept_are_not_used_once_code_adds_other_things_to_them(
+    tmp_path: Path, added: str, empty: object
+):
     served = Catalog([bundled_dir("skills")]).get("find_pii")
-    generate = served.manifest.generate.model_copy(update={"recognise": {}})
+    generate = served.manifest.generate.model_copy(update={added: empty})
     other = replace(served, manifest=served.manifest.model_copy(update={"generate": generate}))
     first, second, uncalibrated = (
         Order(Adapters(skill, skill, tmp_path, MODEL, BASE), data=(), base_sha256=BASE, weights="w").skill.digest

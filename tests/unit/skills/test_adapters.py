@@ -158,7 +158,7 @@ def test_the_prompt_digest_follows_what_the_model_is_asked_and_nothing_else(
         assert good(kind="own-labels", **{file: content}).prompt_digest != first
 
 
-def test_identifiers_that_code_finds_change_no_prompt_digest(good: Callable[..., Skill]):
+def test_what_code_finds_besides_changes_no_prompt_digest(good: Callable[..., Skill]):
     entity = {
         "type": "object",
         "properties": {"type": {"type": "string"}, "value": {"type": "string"}},
@@ -174,7 +174,7 @@ def test_identifiers_that_code_finds_change_no_prompt_digest(good: Callable[...,
     located = manifest + '[generate]\nlocate = "found"\n'
     first, second = (
         good(**{"skill.toml": text, "output.schema.json": schema})
-        for text in (located, located + '[generate.recognise]\nmail = "email"\n')
+        for text in (located, located + 'everywhere = ["person"]\n[generate.recognise]\nmail = "email"\n')
     )
     assert first.prompt_digest == second.prompt_digest, "an adapter that was trained before still fits"
     assert first.digest != second.digest

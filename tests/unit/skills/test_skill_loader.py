@@ -258,6 +258,20 @@ LOCATED = '[generate]\nlocate = "found"\nredact = true\n'
             "none of the types",
         ),
         (
+            '[generate]\neverywhere = ["a"]\n',
+            {"found": {"type": "array"}},
+            "skill.toml",
+            "generate.everywhere",
+            "needs generate.locate",
+        ),
+        (
+            LOCATED + 'everywhere = ["a", "d"]\n',
+            {"found": {"type": "array", "items": ENTITY}},
+            "skill.toml",
+            "generate.everywhere",
+            "`d` is none of the types",
+        ),
+        (
             '[generate.join]\na = ["b"]\n',
             {"found": {"type": "array"}},
             "skill.toml",
