@@ -31,6 +31,7 @@ from tools_server.skills.calibration import (
     Threshold,
     calibration_path,
 )
+from tools_server.skills.loader import BESIDE_KEYS
 from tools_server.skills.schemas import DETAIL, FULL
 from tools_server.skills.types import Skill
 
@@ -58,7 +59,7 @@ class Order:
         # With them its digest changes too, and answers that are kept would be asked again.
         served = self.adapters.served
         # What code adds is no part of the prompt's digest.
-        added = served.manifest.generate.model_dump(include={"recognise", "everywhere"}, exclude_defaults=True)
+        added = served.manifest.generate.model_dump(include=BESIDE_KEYS["generate"], exclude_defaults=True)
         digest = sha256(json.dumps([served.prompt_digest, added]).encode()).hexdigest()
         return replace(served, calibrations=(), digest=digest)
 
