@@ -21,6 +21,7 @@ from outlines.types import Choice, JsonSchema, Regex
 from outlines.types.dsl import to_regex
 
 from tools_server.engine.backend import Vocabulary
+from tools_server.engine.digits import Digits
 from tools_server.engine.schema_support import first_unsupported, locate, readable, without_marks
 from tools_server.engine.spans import SpanGrammar
 from tools_server.engine.types import Constraint, ConstraintKind
@@ -32,6 +33,9 @@ text is not kept: the next call has another one."""
 
 SPAN_KINDS = {ConstraintKind.SPANS: False, ConstraintKind.ALL_SPANS: True}
 """Kinds that copy from a text, and whether they do so wherever they can."""
+
+JSON_KINDS = {ConstraintKind.JSON_SCHEMA, *SPAN_KINDS}
+"""Kinds whose answers are JSON, and so may have numbers."""
 
 
 class _Outlines(LLGuidanceBackend):
@@ -52,9 +56,11 @@ class _Model:
 class Matcher:
     """Where one sequence stands in its grammar."""
 
-    def __init__(self, matcher: Any, vocabulary: int) -> None:
+    def __init__(self, matcher: Any, vocabulary: int, digits: Digits | None) -> None:
+        """`digits` bounds the numbers of an answer that is JSON."""
         self._matcher = matcher
         self._vocabulary = vocabulary
+        self._digits = digits
         self._bits = np.zeros((1, (vocabulary + 31) // 32), dtype=np.int32)
 
     def mask(self) -> NDArray[np.bool_]:
@@ -66,7 +72,8 @@ class Matcher:
         llguidance.numpy.fill_next_token_bitmask(self._matcher, self._bits)
         self._raise_on_error()
         bits = np.unpackbits(self._bits.view(np.uint8)[0], bitorder="little", count=self._vocabulary)
-        return bits.view(np.bool_)
+        allowed = bits.view(np.bool_)
+        return allowed if self._digits is None else self._digits.bound(allowed)
 
     def advance(self, token: int) -> None:
         """Take a token over.
@@ -76,6 +83,8 @@ class Matcher:
         """
         self._matcher.consume_token(token)
         self._raise_on_error()
+        if self._digits is not None:
+            self._digits.advance(token)
 
     def forced(self) -> list[int]:
         """Tokens that must come next whatever the model thinks; they are not taken over yet."""
@@ -99,7 +108,7 @@ class GrammarCompiler:
     def __init__(self, backend: Vocabulary) -> None:
         self._outlines = _Outlines(cast(Any, _Model(backend)))
         self._tokenizer: Any = cast(Any, self._outlines).llg_tokenizer
-        self._vocabulary = backend.vocabulary_size
+        self._backend = backend
         self._compiled: OrderedDict[Constraint, Any] = OrderedDict()
         self._lock = Lock()
 
@@ -113,12 +122,16 @@ class GrammarCompiler:
         Raises:
             InvalidArguments: the backend cannot honour the constraint; names JSON path and keyword for a schema.
         """
+        digits = Digits(self._backend.piece) if constraint.kind in JSON_KINDS else None
+        return Matcher(self._start(constraint), self._backend.vocabulary_size, digits)
+
+    def _start(self, constraint: Constraint) -> Any:
         if constraint.kind in SPAN_KINDS:
             grammar = cast(SpanGrammar, self._kept(replace(constraint, text="")))
             if grammar.copies:
-                return Matcher(self._joined(grammar, constraint.text), self._vocabulary)
+                return self._joined(grammar, constraint.text)
             constraint = Constraint(ConstraintKind.JSON_SCHEMA, constraint.source)
-        return Matcher(self._kept(constraint).deep_copy(), self._vocabulary)
+        return self._kept(constraint).deep_copy()
 
     def _kept(self, constraint: Constraint) -> Any:
         """Give what was compiled for a constraint before, or compile it."""

@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 
+from tools_server.engine.digits import MOST_DIGITS
 from tools_server.engine.grammar import GrammarCompiler, Matcher
 from tools_server.engine.scripted import ScriptedBackend
 from tools_server.engine.types import Constraint, ConstraintKind, as_json_schema
@@ -28,6 +29,11 @@ def take_forced(matcher: Matcher) -> str:
     for token in forced:
         matcher.advance(token)
     return bytes(forced).decode()
+
+
+def type_in(matcher: Matcher, text: str) -> None:
+    for byte in text.encode():
+        matcher.advance(byte)
 
 
 def allowed(matcher: Matcher) -> set[str]:
@@ -118,3 +124,52 @@ def test_annotations_are_no_obstacle(compiler: GrammarCompiler):
 def test_an_unusable_regular_expression_is_refused(compiler: GrammarCompiler):
     with pytest.raises(InvalidArguments, match="look-around"):
         compiler.matcher(Constraint(ConstraintKind.REGEX, "(?!x)a"))
+
+
+@pytest.mark.parametrize("kind", [ConstraintKind.JSON_SCHEMA, ConstraintKind.SPANS])
+@pytest.mark.parametrize(
+    ("before", "digit", "after"),
+    [
+        ("", "1", {".", "e", "E", ","}),
+        ("-", "1", {".", "e", "E", ","}),
+        ("54.9", "0", {"e", "E", ","}),
+        ("1e", "0", {","}),
+    ],
+)
+def test_a_number_ends_after_forty_digits_in_a_row(
+    compiler: GrammarCompiler, kind: ConstraintKind, before: str, digit: str, after: set[str]
+):
+    schema = obj(n={"type": "number"}, copied={"type": "string", "x-span": True})
+    matcher = compiler.matcher(Constraint(kind, as_json_schema(schema).source, "a text"))
+    take_forced(matcher)
+    type_in(matcher, before)
+    begun = len(before) - len(before.rstrip("0123456789"))
+    for _ in range(MOST_DIGITS - begun):
+        assert digit in allowed(matcher)
+        type_in(matcher, digit)
+    assert allowed(matcher) == after
+
+
+def test_digits_in_a_string_are_no_number(compiler: GrammarCompiler):
+    matcher = compiler.matcher(as_json_schema(obj(s={"type": "string"}, n={"type": "integer"})))
+    take_forced(matcher)
+    type_in(matcher, 'a\\"' + "0" * 2 * MOST_DIGITS)
+    assert "0" in allowed(matcher)
+    type_in(matcher, '"')
+    take_forced(matcher)
+    type_in(matcher, "1" * MOST_DIGITS)
+    assert allowed(matcher) == {"}"}
+
+
+def test_a_long_number_goes_on_where_its_schema_leaves_no_other_way(compiler: GrammarCompiler):
+    matcher = compiler.matcher(as_json_schema(obj(n={"type": "integer", "multipleOf": 7})))
+    take_forced(matcher)
+    type_in(matcher, "1" * MOST_DIGITS)  # no multiple of 7
+    assert "}" not in allowed(matcher)
+    assert "0" in allowed(matcher)
+
+
+def test_a_regular_expression_may_have_any_number_of_digits(compiler: GrammarCompiler):
+    matcher = compiler.matcher(Constraint(ConstraintKind.REGEX, r"\d+"))
+    type_in(matcher, "1" * 2 * MOST_DIGITS)
+    assert "1" in allowed(matcher)
