@@ -1,4 +1,5 @@
-"""How fast an adapter trains: packed rows beside samples one by one, attention by sample beside a mask, fewer blocks.
+"""How fast an adapter trains: packed rows beside samples one by one, attention by sample beside a mask, fewer blocks,
+and the type that this machine computes in beside the other one.
 
 `python -m bench.training`. Tokens are drawn at random, for only their number matters. Seconds are CPU seconds of one
 thread, and what is counted are the tokens of the samples one by one, so that all ways do the same work.
@@ -6,7 +7,7 @@ thread, and what is counted are the tokens of the samples one by one, so that al
 
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,7 +21,8 @@ from bench.report import write_section
 from tools_server.cli import output
 from tools_server.models import ModelStore
 from tools_server.settings import load_settings
-from tools_server.training.base import BaseFacts, base_facts, library, load_base
+from tools_server.training.arithmetic import arithmetic
+from tools_server.training.base import BaseFacts, Dtype, base_facts, library, load_base
 from tools_server.training.body import Body
 from tools_server.training.lora import Activation, attach, lowest_block
 from tools_server.training.objective import Objective
@@ -33,6 +35,7 @@ TITLE = "training speed"
 ALONE = 8
 """Samples in a forward pass where they are not packed."""
 
+OTHERS: Mapping[Dtype, Dtype] = {"bfloat16": "float32", "float32": "bfloat16"}
 WAYS = ("one by one", "under a mask", "all blocks")
 FEWER = ("fewer, first epoch", "fewer, later")
 
@@ -130,9 +133,11 @@ def training(
 def _measure(weights: Path, layers: int, rank: int, rounds: int) -> tuple[list[Timed], BaseFacts]:
     torch = library("torch")
     torch.set_num_threads(1)
-    base, facts = load_base(weights, dtype=base_facts(weights).dtype)
+    computed_in = arithmetic("cpu")
+    base, facts = load_base(weights, dtype=base_facts(weights).held_in(computed_in))
     found: list[Timed] = []
-    for blocks, ways in ((None, WAYS), (layers, FEWER)):
+    whole = WAYS if base.dtype == torch.bfloat16 else (*WAYS, OTHERS[computed_in])  # autocast narrows, and never widens
+    for blocks, ways in ((None, whole), (layers, FEWER)):
         hyper = Hyperparameters(rank=rank, layers=blocks)
         model, _ = attach(base, hyper)
         found += _timed(model.train(), lowest_block(hyper, facts.layers), facts, rounds, ways)
@@ -164,7 +169,8 @@ def _job(model: Any, lowest: int, shape: Shape, drawn: list[Example], way: str) 
     else:
         (passes,) = batches(pack(drawn, shape.row_tokens, "0"), shape.rows, shape.count)
     body = (_Masked if way == "under a mask" else Body)(model, lowest, passes)
-    objective = Objective(model, body, Activation(), activated=False)
+    computed_in = way if way in ("bfloat16", "float32") else arithmetic("cpu")
+    objective = Objective(model, body, Activation(), activated=False, computed_in=computed_in)
 
     def run() -> None:
         for rows in passes:

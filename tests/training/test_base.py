@@ -1,5 +1,6 @@
 """The base in torch: the served weights, all of them, or a refusal."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,8 @@ import pytest
 
 from tests.training.tiny import FACTS, tiny_tensors, write_tiny
 from tools_server.errors import BaseUnsupported, ModelLoadFailed, TrainingUnavailable
-from tools_server.training.base import base_facts, library, load_base
+from tools_server.training.arithmetic import arithmetic
+from tools_server.training.base import Dtype, base_facts, library, load_base
 from tools_server.training.memory import memory_estimate, proof_memory_estimate
 
 
@@ -93,13 +95,50 @@ def test_a_missing_package_names_the_extra():
         library("no_such_package")
 
 
+@pytest.mark.parametrize(
+    ("capabilities", "computed_in"),
+    [
+        ({"avx2": True, "avx512_bf16": False, "amx_bf16": False}, "float32"),
+        ({"avx2": True, "avx512_bf16": True}, "bfloat16"),
+        ({"avx2": True, "amx_bf16": True}, "bfloat16"),
+        ({"neon": True}, "float32"),
+        ({"neon": True, "bf16": True}, "bfloat16"),
+    ],
+)
+def test_a_cpu_computes_in_bfloat16_only_where_it_can_multiply_it(
+    monkeypatch: pytest.MonkeyPatch, capabilities: dict[str, bool], computed_in: Dtype
+):
+    monkeypatch.setattr(library("torch").cpu, "get_capabilities", lambda: capabilities)
+    assert arithmetic("cpu") == computed_in
+    assert arithmetic("cuda") == "bfloat16"
+
+
+def test_a_large_base_is_held_in_what_is_computed_in_and_a_small_one_in_full(weights: Path):
+    small = base_facts(weights)
+    large = replace(small, parameters=1_500_000_000)
+    assert [large.held_in("bfloat16"), large.held_in("float32")] == ["bfloat16", "float32"]
+    assert [small.held_in("bfloat16"), small.held_in("float32")] == ["float32", "float32"]
+
+
 def test_memory_is_near_what_was_measured(weights: Path):
     """Peaks of two steps on the 135M base, in MiB, of 4 samples of 384, 384 and 192 tokens; and of its proof."""
     facts = base_facts(weights)
-    measured = {("bfloat16", 1536, 16, 128): 3289, ("float32", 1536, 16, 128): 3798, ("bfloat16", 768, 8, 32): 1872}
-    for (dtype, tokens, rank, rows), peak in measured.items():
+    measured: dict[tuple[Dtype, Dtype, int, int, int], int] = {
+        ("bfloat16", "bfloat16", 1536, 16, 128): 3289,
+        ("float32", "bfloat16", 1536, 16, 128): 3798,
+        ("float32", "float32", 1536, 16, 128): 5544,
+        ("bfloat16", "bfloat16", 768, 8, 32): 1872,
+        ("float32", "float32", 768, 8, 32): 3112,
+    }
+    for (held_in, computed_in, tokens, rank, rows), peak in measured.items():
         estimate = memory_estimate(
-            facts, tokens_per_batch=tokens, longest=tokens // 4, rank=rank, dtype=dtype, scored_rows=rows
+            facts,
+            tokens_per_batch=tokens,
+            longest=tokens // 4,
+            rank=rank,
+            computed_in=computed_in,
+            held_in=held_in,
+            scored_rows=rows,
         )
         assert estimate / 2**20 == pytest.approx(peak, rel=0.05)
     assert proof_memory_estimate(facts) == pytest.approx(1.30e9, rel=0.05)

@@ -2,7 +2,6 @@
 
 import itertools
 from collections.abc import Iterator
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import pytest
 
 from tools_server.errors import TrainingDiverged, TrainingFailed, TrainingInterrupted
+from tools_server.training.base import Dtype
 from tools_server.training.body import Body
 from tools_server.training.checkpoint import State, read
 from tools_server.training.export import from_peft
@@ -46,10 +46,10 @@ def bare() -> Any:
     return transformers.LlamaForCausalLM(config).eval()
 
 
-def tiny(hyper: Hyperparameters = HYPER) -> tuple[Any, Objective]:
+def tiny(hyper: Hyperparameters = HYPER, computed_in: Dtype = "bfloat16") -> tuple[Any, Objective]:
     model, activation = attach(bare(), hyper)
     body = Body(model, lowest_block(hyper, BLOCKS), first_passes(TRAIN, DEV, hyper))
-    return model, Objective(model, body, activation, activated=hyper.kind == "alora")
+    return model, Objective(model, body, activation, activated=hyper.kind == "alora", computed_in=computed_in)
 
 
 def sample(word: int, *, free: bool = False, invocation: int = 0) -> Example:
@@ -101,8 +101,7 @@ def test_packed_samples_give_the_losses_and_gradients_of_samples_one_by_one():
         assert torch.allclose(one, other, atol=0.05 * float(other.abs().max()) + 1e-6)
 
 
-def test_a_row_of_one_sample_is_what_transformers_makes_of_it(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # in F32
+def test_a_row_of_one_sample_is_what_transformers_makes_of_it():
     example = sample(5)
     with torch.no_grad():
         wanted = bare()(input_ids=torch.tensor([list(example.tokens)]), output_hidden_states=True).hidden_states[-1]
@@ -192,12 +191,9 @@ def test_a_checkpoint_of_another_run_or_a_damaged_one_is_refused(tmp_path: Path)
         read(tmp_path / CHECKPOINT, "tiny")
 
 
-def test_upper_blocks_alone_learn_from_kept_states_what_they_would_from_the_whole_model(
-    monkeypatch: pytest.MonkeyPatch,
-):
-    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # in F32, so that no rounding hides a fault
+def test_upper_blocks_alone_learn_from_kept_states_what_they_would_from_the_whole_model():
     hyper = replace(HYPER, layers=1, dropout=0.0)
-    model, kept = tiny(hyper)
+    model, kept = tiny(hyper, "float32")  # so that no rounding hides a fault
     names = [name for name, value in model.named_parameters() if value.requires_grad]
     assert names
     assert all(".layers.1." in name for name in names)
@@ -205,7 +201,7 @@ def test_upper_blocks_alone_learn_from_kept_states_what_they_would_from_the_whol
         if "lora_B" in name:
             torch.nn.init.normal_(value, std=0.5)
     model.eval()
-    whole = Objective(model, Body(model), Activation(), activated=False)
+    whole = Objective(model, Body(model), Activation(), activated=False, computed_in="float32")
     later = pack(TRAIN, 48, "another order")
 
     def gradients(objective: Objective, rows: list[Row]) -> list[Any]:

@@ -14,7 +14,7 @@ _TRAINED = 16
 """Bytes of a trained number: it, its gradient, and AdamW's two moments, each in F32."""
 
 _LOGIT = 16
-"""Bytes of a logit: bfloat16, F32, its log-probability and its gradient, rounded up."""
+"""Bytes of a logit: bfloat16 or not, F32, its log-probability and its gradient, rounded up."""
 
 _SPARE = 1.5
 """What backward's own temporaries and the allocator take on top of the saved activations, as measured."""
@@ -26,19 +26,21 @@ def memory_estimate(
     tokens_per_batch: int,
     longest: int,
     rank: int,
-    dtype: Dtype,
+    computed_in: Dtype,
+    held_in: Dtype,
     scored_rows: int,
     lowest: int = 0,
     kept_tokens: int = 0,
 ) -> int:
-    """Peak resident bytes of training a LoRA on all linear layers, on the CPU, under autocast to bfloat16.
+    """Peak resident bytes of training a LoRA on all linear layers, on the CPU.
 
     `tokens_per_batch` are those of one forward pass, padding included, `scored_rows` how many of them the output layer
-    is applied to. `longest` is how many tokens one of them sees at most. `dtype` is that of the frozen base.
+    is applied to. `longest` is how many tokens one of them sees at most. The frozen base
+    is `held_in` one type, and what is kept for backward in the one that is `computed_in`.
     Activations are kept (no checkpointing), of the blocks from `lowest` on, which have adapters; where that is not the
     first one, so are the states of `kept_tokens` before it.
 
-    Derived from what autograd keeps for each token and layer, in bfloat16 unless said otherwise: the input of each
+    Derived from what autograd keeps for each token and layer, in that type unless said otherwise: the input of each
     adapted layer, the hidden state before both norms (F32) and after them, queries, keys and values repeated to the
     number of heads, what attention gives, its scores where they are written out (`tree.SHORT`), and three vectors of
     the feed-forward's width. A frozen weight is kept once more where it must be cast. On a base of 135M parameters it
@@ -49,20 +51,21 @@ def memory_estimate(
     both = sum(sum(facts.linear(name)) for name in LINEARS)
     linears = facts.layers * sum(facts.linear(name)[0] * facts.linear(name)[1] for name in LINEARS)
     query = facts.heads * facts.head_width
-    saved = 2 * inputs + 2 * (4 + 2) * facts.hidden + 2 * (3 + 1) * query + 2 * 3 * facts.intermediate
-    scores = 2 * facts.heads * min(longest, SHORT)
-    weights = _BYTES[dtype] * facts.parameters
+    wide = _BYTES[computed_in]
+    saved = wide * (inputs + 2 * facts.hidden + (3 + 1) * query + 3 * facts.intermediate) + 2 * 4 * facts.hidden
+    scores = wide * facts.heads * min(longest, SHORT)
+    weights = _BYTES[held_in] * facts.parameters
     blocks = facts.layers - lowest
     training = (
         weights
-        + (2 * linears if dtype == "float32" else 0)
+        + (wide * linears if held_in != computed_in else 0)
         + _TRAINED * rank * both * blocks
         + _LOGIT * scored_rows * facts.vocab
         + int(_SPARE * saved * blocks * tokens_per_batch)
         + scores * blocks * tokens_per_batch
-        + (_BYTES[dtype] * facts.hidden * kept_tokens if lowest else 0)
+        + (_BYTES[held_in] * facts.hidden * kept_tokens if lowest else 0)
     )
-    return max(_loading(facts, dtype), _REST + training)
+    return max(_loading(facts, held_in), _REST + training)
 
 
 def proof_memory_estimate(facts: BaseFacts) -> int:

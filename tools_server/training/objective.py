@@ -7,7 +7,7 @@ writes freely, over the vocabulary. The output layer is applied to the deciding 
 from dataclasses import dataclass
 from typing import Any
 
-from tools_server.training.base import library
+from tools_server.training.base import Dtype, library
 from tools_server.training.body import Body
 from tools_server.training.lora import Activation
 from tools_server.training.packing import Batch
@@ -31,11 +31,12 @@ class Losses:
 class Objective:
     """Computes the loss of batches under one model with one adapter."""
 
-    def __init__(self, model: Any, body: Body, activation: Activation, *, activated: bool) -> None:
+    def __init__(self, model: Any, body: Body, activation: Activation, *, activated: bool, computed_in: Dtype) -> None:
         self._torch = library("torch")
         self._body = body
         self._activation = activation
         self._activated = activated
+        self._narrow = computed_in == "bfloat16"
         self._head = model.get_base_model().lm_head
         self._device = next(model.parameters()).device
 
@@ -44,7 +45,7 @@ class Objective:
         torch = self._torch
         on = self._device
         acting = torch.from_numpy(batch.active).to(on).unsqueeze(-1) if self._activated else None
-        with self._activation.on(acting), torch.autocast(on.type, dtype=torch.bfloat16):
+        with self._activation.on(acting), torch.autocast(on.type, torch.bfloat16, enabled=self._narrow):
             hidden = self._body(batch)
             deciding = hidden[torch.from_numpy(batch.row).to(on), torch.from_numpy(batch.column).to(on)]
             logits = self._head(deciding)

@@ -18,6 +18,7 @@ from tools_server.models import ModelStore, available_memory
 from tools_server.settings import Settings
 from tools_server.skills.adapters import AdapterVersion, Origin
 from tools_server.skills.types import Skill
+from tools_server.training.arithmetic import arithmetic
 from tools_server.training.base import base_facts, library, load_base
 from tools_server.training.body import Body
 from tools_server.training.checkpoint import State, read
@@ -105,33 +106,29 @@ def run_training(
     fingerprint = _fingerprint(manifest.sha256, skill, data, hyper, start, lengths=lengths)
     folder = options.folder or settings.cache_dir / "training" / f"{skill.name}-{settings.model}-{fingerprint[:12]}"
     lowest = lowest_block(hyper, facts.layers)
+    computed_in = arithmetic(options.device)
     needed = memory_estimate(
         facts,
         tokens_per_batch=padded(max(lengths)) * hyper.rows,
         longest=max(len(example.tokens) for example in [*train, *dev]),
         rank=hyper.rank,
-        dtype=facts.dtype,
+        computed_in=computed_in,
+        held_in=facts.held_in(computed_in),
         scored_rows=hyper.batch_samples * 4,
         lowest=lowest,
         kept_tokens=sum(lengths),
     )
     _check_memory(max(needed, proof_memory_estimate(facts)), hyper)
-    state = _begin(folder, fingerprint, hyper, train, resume=options.resume or options.finish)
-    if options.finish:
-        if state.best is None:
-            raise TrainingFailed(
-                f"There is nothing to finish: {_how_far(state)}.", "Train on: leave out --finish, and add --resume."
-            )
-        state.steps = state.step
+    state = _begin(folder, fingerprint, hyper, train, options)
     torch.set_num_threads(options.threads)
     torch.manual_seed(hyper.seed)
-    said(f"loading {settings.model} ({facts.parameters / 1e6:,.0f}M parameters, {facts.dtype})")
-    base, _ = load_base(path, dtype=facts.dtype)
+    said(f"loading {settings.model} ({facts.parameters / 1e6:,.0f}M parameters, computed in {computed_in})")
+    base, _ = load_base(path, dtype=facts.held_in(computed_in))
     model, activation = attach(base.to(options.device), hyper)
     if start is not None:
         load_weights(model, start.weights)
     body = Body(model, lowest, first_passes(train, dev, hyper))
-    objective = Objective(model, body, activation, activated=hyper.kind == "alora")
+    objective = Objective(model, body, activation, activated=hyper.kind == "alora", computed_in=computed_in)
     if state.step == 0 and options.budget_s is not None:
         state.steps = _within(state.steps, _affordable(objective, body, train, hyper, options.budget_s), said)
     said(f"{_size(train, hyper)}, {len(dev):,} on dev, {state.steps} steps")
@@ -202,21 +199,27 @@ def _check_refused(refused: Sequence[SamplesInvalid], total: int, said: Callable
     said(f"left out: {counted}")
 
 
-def _begin(folder: Path, fingerprint: str, hyper: Hyperparameters, train: Sequence[Example], *, resume: bool) -> State:
+def _begin(folder: Path, fingerprint: str, hyper: Hyperparameters, train: Sequence[Example], options: Options) -> State:
+    """Give where the run stands: at its start, where it was interrupted, or at its end if that is to be the end."""
     checkpoint = folder / CHECKPOINT
-    if checkpoint.exists() and not resume:
+    if checkpoint.exists() and not (options.resume or options.finish):
         raise TrainingFailed(
             f"This run was begun before and did not end: {checkpoint}.",
             "Add --resume to go on with it, or remove that folder to begin anew.",
         )
     folder.mkdir(parents=True, exist_ok=True)
-    if checkpoint.exists():
-        return read(checkpoint, fingerprint)
-    return State(fingerprint, hyper, plan_steps(train, hyper))
-
-
-def _how_far(state: State) -> str:
-    return "no run was interrupted" if state.step == 0 else f"step {state.step} was reached, and dev not measured yet"
+    found = checkpoint.exists()
+    state = read(checkpoint, fingerprint) if found else State(fingerprint, hyper, plan_steps(train, hyper))
+    if options.finish:
+        if state.best is None:
+            how_far = (
+                f"step {state.step} was reached, and dev not measured yet" if state.step else "no run was interrupted"
+            )
+            raise TrainingFailed(
+                f"There is nothing to finish: {how_far}.", "Train on: leave out --finish, and add --resume."
+            )
+        state.steps = state.step
+    return state
 
 
 def _check_memory(needed: int, hyper: Hyperparameters) -> None:
