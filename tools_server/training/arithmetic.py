@@ -1,4 +1,4 @@
-"""In what type a training computes: what halves the time on one CPU makes another one eight times slower."""
+"""In what type a training computes: what is faster on one CPU makes another one twenty times slower."""
 
 from tools_server.training.base import Dtype, library
 
@@ -9,7 +9,7 @@ _MULTIPLY_BFLOAT16 = ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")
 
 
 def arithmetic(device: str) -> Dtype:
-    """Give bfloat16 where the device has instructions for it, else float32, which then is several times faster.
+    """Give bfloat16 where the device has instructions for it, else float32.
 
     A CPU without them converts number by number (docs/experiments.md has figures). GPUs that torch supports have them.
 
