@@ -1,6 +1,7 @@
 """What is trained is what is served: token for token, for every kind of skill."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from tools_server.data.types import Sample
 from tools_server.engine.llama_vocabulary import LlamaVocabulary
 from tools_server.engine.local import LocalEngine
 from tools_server.engine.types import Chat, Generation, GenerationRequest, Prompt, ScoreRequest, Scores
-from tools_server.errors import SamplesInvalid
+from tools_server.errors import OutputTruncated, SamplesInvalid
 from tools_server.settings import load_settings
 from tools_server.skills.interface import Common
 from tools_server.skills.loader import load_skill
@@ -91,7 +92,10 @@ async def test_the_tokens_that_are_trained_are_those_that_a_call_sends(
 ):
     recorder = Recorder(engine)
     runner = SkillRunner(EngineGate(lambda: recorder), load_settings({"model": MODEL}))
-    await runner.run(skill_of(name), {"text": TEXT, **own}, timeout_s=300)
+    with suppress(
+        OutputTruncated
+    ):  # the tiny model sometimes rambles to the end of its budget; it was asked all the same
+        await runner.run(skill_of(name), {"text": TEXT, **own}, timeout_s=300)
     sent = {prompt.tokens for prompt in recorder.prompts}
     learnt = {each.tokens[: each.prompt] for each in examples(vocabulary, name, own, expected)}
     # What a skill writes after its choice is not trained.
