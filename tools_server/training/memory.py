@@ -34,11 +34,11 @@ def memory_estimate(
 ) -> int:
     """Peak resident bytes of training a LoRA on all linear layers, on the CPU.
 
-    `tokens_per_batch` are those of one forward pass, padding included, `scored_rows` how many of them the output layer
-    is applied to. `longest` is how many tokens one of them sees at most. The frozen base
-    is `held_in` one type, and what is kept for backward in the one that is `computed_in`.
-    Activations are kept (no checkpointing), of the blocks from `lowest` on, which have adapters; where that is not the
-    first one, so are the states of `kept_tokens` before it.
+    `tokens_per_batch` are those of one forward pass, padding included, `scored_rows` how many of them the output
+    layer is applied to. `longest` is how many tokens one of them sees at most. The frozen base is `held_in` one type,
+    and what is kept for backward has the one that is `computed_in`. Activations are kept (no checkpointing), of the
+    blocks from `lowest` on, which have adapters; where that is not the first one, so are the states of `kept_tokens`
+    before it.
 
     Derived from what autograd keeps for each token and layer, in that type unless said otherwise: the input of each
     adapted layer, the hidden state before both norms (F32) and after them, queries, keys and values repeated to the
