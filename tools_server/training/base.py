@@ -24,7 +24,7 @@ SUPPORTED = ("llama", "qwen2")
 """Architectures, by their names in GGUF."""
 
 LARGE = 500_000_000
-"""Parameters from which on a base is held in bfloat16 where that is what is computed in: 1.5B take 6 GB in F32."""
+"""Parameters from which on a base is held in bfloat16 where that is what is computed in: 1.8B take 7 GB in F32."""
 
 LINEARS: Mapping[str, str] = {
     "attn_q": "self_attn.q_proj",
